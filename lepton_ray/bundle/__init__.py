@@ -1,0 +1,1 @@
+"""The artefact: model, plan, features, schema and receipt in one folder, loaded without unpickling."""

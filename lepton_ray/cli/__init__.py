@@ -1,0 +1,1 @@
+"""One verb per file; main.py registers them."""

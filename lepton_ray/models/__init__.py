@@ -1,0 +1,1 @@
+"""One file per family behind one contract. Knows no search, no money and no Ray."""

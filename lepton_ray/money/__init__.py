@@ -1,0 +1,1 @@
+"""Dollars, prices, the ledger and the wall. Standard library only: knows no Ray, no table and no clock."""

@@ -1,0 +1,1 @@
+"""The stages without Ray: the supervisor that holds the wall, one worker process for the first models."""

@@ -1,0 +1,1 @@
+"""The one room where Ray is spoken, one file per stage."""

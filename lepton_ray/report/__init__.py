@@ -1,0 +1,1 @@
+"""What the run was worth, in words and pictures. Knows no Ray."""

@@ -1,0 +1,1 @@
+"""The budgeted search as policies over snapshots. Runs nothing itself; knows no Ray."""

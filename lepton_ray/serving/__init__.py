@@ -1,0 +1,1 @@
+"""Requests and responses of the endpoint as pure functions. Knows no Ray."""
