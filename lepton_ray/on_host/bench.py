@@ -1,0 +1,232 @@
+"""Where a trial is carried out, the same object in a host worker and in a Tune actor: it fits, judges, seals.
+
+It lives in a process that may be killed at any moment, so whatever it hands over lies complete on disk first. It
+knows nothing about which driver asked, what a second costs, or what will be tried next.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lepton_ray.bundle.bundle import write_bundle
+from lepton_ray.features.chain import for_schema
+from lepton_ray.features.matrix import Matrix
+from lepton_ray.models.family import Family, Model
+from lepton_ray.models.registry import family as family_named
+from lepton_ray.search.evaluation import Labelled, checked, evaluate
+from lepton_ray.search.rungs import ladder, splits
+from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial
+from lepton_ray.table.cleaning import CleaningPlan
+from lepton_ray.training.metrics import METRICS, bootstrap_interval
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Clean rows and their labels: the development part, or the part held out."""
+
+    table: pa.Table
+    y: np.ndarray
+    weight: np.ndarray | None
+    usable: np.ndarray
+    folds: np.ndarray
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write it where another process can map it."""
+        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as out:
+            out.write_table(self.table)
+        arrays = {"y": self.y, "usable": self.usable, "folds": self.folds}
+        if self.weight is not None:
+            arrays["weight"] = self.weight
+        np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> "Part":
+        """Map it into memory."""
+        table = pa.ipc.open_file(pa.memory_map(str(folder / f"{name}.arrow"))).read_all()
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+            weight = arrays["weight"] if "weight" in arrays.files else None
+            return cls(table, arrays["y"], weight, arrays["usable"], arrays["folds"])
+
+
+def open_bench(args: dict[str, Any]) -> "Bench":
+    """The bench over the scratch folder ``args["scratch"]``: what a worker is started with."""
+    return Bench(Path(args["scratch"]))
+
+
+class Bench:
+    """Loads the run's data once and carries out tasks on it."""
+
+    def __init__(self, scratch: Path) -> None:
+        setup = json.loads((scratch / "setup.json").read_text(encoding="utf-8"))
+        self.scratch = scratch
+        self.plan = CleaningPlan.from_json((scratch / "plan.json").read_text(encoding="utf-8"))
+        self.problem = self.plan.problem
+        self.seed: int = setup["seed"]
+        self.timed: bool = setup["timed"]
+        self.started: float = setup["started"]
+        self.facts: dict[str, Any] = setup["facts"]
+        self.dev = Part.load(scratch, "dev")
+        self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
+        self.rungs = ladder(int(self.dev.usable.sum()))
+        self._views: dict[str, tuple[State, Matrix]] = {}
+
+    def run(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Carry out {"kind": "trial", …} or {"kind": "refit", …}; times are seconds since the run's start."""
+        return self._trial(task) if task["kind"] == "trial" else self._refit(task)
+
+    def now(self) -> float:
+        return time.monotonic() - self.started
+
+    def _stop(self, until: float) -> Callable[[], bool]:
+        """True once the lease has ended or the run was asked to finish."""
+        flag = self.scratch / "stop"
+        return lambda: self.now() >= until or flag.exists()
+
+    def _view(self, name: str) -> tuple[State, Matrix]:
+        if name not in self._views:
+            step = for_schema(self.plan.schema, name)
+            state = step.init(self.dev.table)
+            self._views[name] = state, step.apply(state, self.dev.table)
+        return self._views[name]
+
+    def _trial(self, task: dict[str, Any]) -> dict[str, Any]:
+        trial, started = Trial.from_dict(task["trial"]), self.now()
+        try:
+            outcome = self._judged(trial, task, started)
+        except MemoryError:
+            reason = "it asked for more memory than a trial may have"
+            outcome = Outcome(trial, FAILED, task["driver"], started, self.now() - started, reason=reason)
+        except Exception as fault:  # a family may raise anything; the run goes on without it and says why
+            reason = f"{type(fault).__name__}: {fault}"[:300]
+            outcome = Outcome(trial, FAILED, task["driver"], started, self.now() - started, reason=reason)
+        return outcome.to_dict()
+
+    def _judged(self, trial: Trial, task: dict[str, Any], started: float) -> Outcome:
+        family = family_named(trial.family)
+        state, matrix = self._view(family.view)
+        rng = np.random.default_rng(self.seed)
+        pairs = list(
+            splits(self.dev.folds, self.rungs[trial.rung], usable=self.dev.usable, timed=self.timed, rng=rng)
+        )
+        found = evaluate(
+            family,
+            trial.config,
+            Labelled(matrix, self.dev.y, self.dev.weight),
+            pairs,
+            problem=self.problem,
+            stop=self._stop(task["until"]),
+            seed=self.seed,
+            threads=task["threads"],
+        )
+        np.savez(self.scratch / "oof" / f"{trial.id}.npz", rows=found.rows, predictions=found.predictions)
+        bundle, held_out = None, None
+        if task["beat"] is None or found.error < task["beat"]:
+            held_out = self._held_out(family.view, state, found.model, fallback=found.score)
+            folder = self.scratch / "sealed" / trial.id
+            self._seal(folder, family, state, found.model, {**trial.config, **found.effort}, held_out)
+            bundle = str(folder)
+        return Outcome(
+            trial,
+            DONE if found.complete else PARTIAL,
+            task["driver"],
+            started,
+            self.now() - started,
+            error=found.error,
+            score=found.score,
+            effort=found.effort,
+            reason="" if found.complete else "its lease ended; the best so far counts",
+            bundle=bundle,
+            held_out=held_out,
+        )
+
+    def _refit(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Fit the winner again on all development rows, or on all rows there are, and seal it."""
+        trial, everything = Trial.from_dict(task["trial"]), task["rows"] == "all"
+        family = family_named(trial.family)
+        started = self.now()
+        part = joined(self.dev, self.held) if everything and self.held is not None else self.dev
+        if part is self.dev:
+            state, matrix = self._view(family.view)
+        else:
+            step = for_schema(self.plan.schema, family.view)
+            state = step.init(part.table)
+            matrix = step.apply(state, part.table)
+        rows = np.flatnonzero(part.usable)
+        config = {**trial.config, **task["effort"]}
+        model = family.fit(
+            Labelled(matrix, part.y, part.weight).batch(rows),
+            None,
+            config,
+            problem=self.problem,
+            stop=self._stop(task["until"]),
+            seed=self.seed,
+            threads=task["threads"],
+        )
+        complete = self.now() < task["until"]
+        held_out = task.get("held_out") or self._held_out(family.view, state, model, fallback=task["score"])
+        folder = self.scratch / "sealed" / f"{trial.id}-{task['rows']}"
+        extra = {"fitted_on": task["rows"], "fitted_rows": len(rows)}
+        self._seal(folder, family, state, model, config, {**held_out, **extra})
+        return {
+            "bundle": str(folder),
+            "held_out": held_out,
+            "complete": complete,
+            "seconds": self.now() - started,
+            "rows": len(rows),
+            "importances": model.importances(),
+        }
+
+    def _held_out(self, view: str, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
+        """The score on rows that no decision sees; where none are held out, the folds' own, and said so."""
+        if self.held is None:
+            return {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
+        matrix = for_schema(self.plan.schema, view).apply(state, self.held.table)
+        prediction = checked(model.predict(matrix), len(self.held.y), self.problem)
+        metric = METRICS[self.problem.metric]
+        rng = np.random.default_rng(self.seed)
+        low, high = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight)
+        np.save(self.scratch / "held_predictions.npy", prediction)
+        return {
+            "score": float(metric.score(self.held.y, prediction, self.held.weight)),
+            "interval": [float(low), float(high)],
+            "how": "held_out",
+            "rows": len(self.held.y),
+        }
+
+    def _seal(
+        self, folder: Path, family: Family, state: State, model: Model, config: dict[str, Any], held_out: dict[str, Any]
+    ) -> None:
+        write_bundle(
+            folder,
+            plan=self.plan,
+            view=family.view,
+            state=state,
+            model=model,
+            family=family.name,
+            config=config,
+            facts={**self.facts, **held_out},
+        )
+
+
+def joined(first: Part, second: Part) -> Part:
+    """Both parts as one."""
+    weight = None
+    if first.weight is not None and second.weight is not None:
+        weight = np.concatenate([first.weight, second.weight])
+    return Part(
+        pa.concat_tables([first.table, second.table]),
+        np.concatenate([first.y, second.y]),
+        weight,
+        np.concatenate([first.usable, second.usable]),
+        np.concatenate([first.folds, second.folds]),
+    )
+
+

@@ -1,0 +1,152 @@
+"""The search on Ray Tune: one searcher, one stopper, one callback and a warm, reused actor.
+
+Tune asks the desk what is next and tells it what came; no rule of the search lives here. Four things about Tune 2.60
+shaped it: a searcher that says "I limit myself" avoids the limiter that hands out one trial at a time; an actor that
+hangs must be killed before anything is stopped; a stopped trial's busy actor would be cached and hang the next one;
+and FINISHED may be said only when nothing runs.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from lepton_ray.on_host.bench import Bench
+from lepton_ray.on_host.worker import limit_memory
+from lepton_ray.search.desk import Assignment, Desk
+from lepton_ray.search.policy import Stop, Wait
+from lepton_ray.search.trial import Outcome
+
+GRACE_SECONDS = 1.5
+"""How long after its lease a trial may take to come back before its actor is killed."""
+
+
+class TrialActor(tune.Trainable):
+    """A warm process that carries out one trial after another on the same bench."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        limit_memory(config["memory_bytes"])
+        self._bench = Bench(Path(config["scratch"]))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return True
+
+    def step(self) -> dict[str, Any]:
+        outcome = self._bench.run(json.loads(self.config["task"]))
+        return {"outcome": json.dumps(outcome), "done": True}
+
+
+class DeskSearcher(Searcher):
+    """Hands the desk's assignments to Tune."""
+
+    def __init__(self, desk: Desk, clock: Any, *, scratch: Path, memory_bytes: int) -> None:
+        super().__init__(metric="error", mode="min")
+        self._desk = desk
+        self._clock = clock
+        self._fixed = {"scratch": str(scratch), "memory_bytes": memory_bytes}
+        self.assigned: dict[str, str] = {}
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        return True
+
+    def set_search_properties(self, *args: Any, **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        step = self._desk.next_step(self._clock())
+        if isinstance(step, Wait):
+            return None
+        if isinstance(step, Stop):
+            return None if self._desk.running() else Searcher.FINISHED
+        self.assigned[trial_id] = step.trial.id
+        return {**self._fixed, "task": json.dumps(task_of(step, driver="ray", threads=1))}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        name = self.assigned.get(trial_id)
+        if name is None:
+            return
+        if error or not result or "outcome" not in result:
+            self._desk.lost(name, self._clock(), "ray", "its process was killed at the end of its lease, or died")
+        else:
+            self._desk.finish(Outcome.from_dict(json.loads(result["outcome"])))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the run's own log is what a resume reads."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See ``save``."""
+
+
+class LeaseCallback(tune.Callback):
+    """Kills the actor of a trial that outlived its lease: the part that nothing inside the trial can prevent."""
+
+    def __init__(self, desk: Desk, clock: Any, searcher: DeskSearcher) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._searcher = searcher
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        overdue = self._desk.overdue(self._clock(), GRACE_SECONDS)
+        if not overdue:
+            return
+        for trial in trials:
+            actor = trial.temporary_state.ray_actor
+            if actor is not None and self._searcher.assigned.get(trial.trial_id) in overdue:
+                ray.kill(actor)
+
+
+class BudgetStopper(Stopper):
+    """Ends the experiment once nothing runs and nothing more may start."""
+
+    def __init__(self, desk: Desk, clock: Any) -> None:
+        self._desk = desk
+        self._clock = clock
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        stopped = self._desk.view(self._clock()).stopped_because is not None
+        return stopped and not self._desk.running()
+
+
+def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, Any]:
+    """What a bench is asked to do for an assignment."""
+    return {
+        "kind": "trial",
+        "trial": assignment.trial.to_dict(),
+        "until": assignment.lease.until,
+        "beat": assignment.beat,
+        "driver": driver,
+        "threads": threads,
+    }
+
+
+def run(desk: Desk, *, scratch: Path, started: float, cpus: int, memory_bytes: int) -> None:
+    """Search on Ray until the desk says stop. Ray must be up."""
+
+    def clock() -> float:
+        return time.monotonic() - started
+
+    searcher = DeskSearcher(desk, clock, scratch=scratch, memory_bytes=memory_bytes)
+    tuner = tune.Tuner(
+        tune.with_resources(TrialActor, {"cpu": 1}),
+        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=str(scratch / "tune"),
+            stop=BudgetStopper(desk, clock),
+            callbacks=[LeaseCallback(desk, clock, searcher)],
+            failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    for assignment in desk.running():
+        desk.lost(assignment.trial.id, clock(), "ray", "Tune ended without a word about it")

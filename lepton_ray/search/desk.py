@@ -1,0 +1,166 @@
+"""The desk where a search is run from: it admits trials, gives leases and keeps what came of them.
+
+Drivers (one worker process, Ray Tune) ask ``next_step`` and report ``finish``; both may ask from several threads.
+It knows neither processes nor Ray nor files: time is an argument, and what is to be done is an answer.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lepton_ray.money.budget import Budget
+from lepton_ray.money.forecast import Forecast
+from lepton_ray.money.lease import Lease
+from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best
+from lepton_ray.search.rungs import Rung
+from lepton_ray.search.trial import KILLED, Outcome, Trial
+
+LEASE_FACTOR = 3.0
+"""A trial may take this many times its forecast's 90 % quantile before its lease ends."""
+SHORTEST_LEASE_SECONDS = 3.0
+FIRST_TRIAL_SECONDS = 1.0
+"""What a family's first trial is expected to take at least, before it has been seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A trial to be run now, under this lease; ``beat`` is the error that makes it the best so far."""
+
+    trial: Trial
+    lease: Lease
+    beat: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a person may want to see of a running search."""
+
+    elapsed: float
+    finished: int
+    running: int
+    best: Outcome | None
+    stopped_because: str | None
+
+
+class Desk:
+    """Mutable heart of one search; every method may be called from any thread."""
+
+    def __init__(
+        self,
+        policy: PromotionPolicy,
+        budget: Budget,
+        *,
+        rungs: tuple[Rung, ...],
+        n_rows: int,
+        reserve: Callable[[float], float],
+        on_outcome: Callable[[Outcome], None],
+    ) -> None:
+        """Args:
+        reserve: seconds to keep for finishing, given the seconds of the slowest final fit seen so far.
+        on_outcome: told each outcome once, in order, under the desk's lock.
+        """
+        self._policy = policy
+        self._budget = budget
+        self._rungs = rungs
+        self._n_rows = n_rows
+        self._reserve = reserve
+        self._on_outcome = on_outcome
+        self._forecast = Forecast()
+        self._outcomes: list[Outcome] = []
+        self._running: dict[str, Assignment] = {}
+        self._stopped_because: str | None = None
+        self._lock = threading.RLock()
+
+    def next_step(self, now: float) -> Assignment | Wait | Stop:
+        """A trial with its lease, or Wait while one that runs may change the answer, or Stop."""
+        with self._lock:
+            if self._stopped_because is not None:
+                return Stop(self._stopped_because)
+            decision = self._policy.decide(Snapshot(tuple(self._outcomes), self._trials_running()))
+            if isinstance(decision, Start):
+                return self._admitted(decision.trial, now)
+            if isinstance(decision, Stop) and not self._running:
+                self.stop(decision.reason)
+            return decision if not (isinstance(decision, Stop) and self._running) else Wait()
+
+    def _admitted(self, trial: Trial, now: float) -> Assignment | Wait | Stop:
+        expected = self._expected_seconds(trial)
+        end = self.search_end()
+        needed = expected if self._outcomes else 0.0
+        if not self._budget.admits(now, needed, self._budget.wall_seconds - end):
+            if self._running:
+                return Wait()
+            self.stop(f"the {self._budget.binding} allows no further trial: the next one needs {expected:.1f} s")
+            return Stop(self._stopped_because or "")
+        until = min(now + max(LEASE_FACTOR * expected, SHORTEST_LEASE_SECONDS), end)
+        found = self.best()
+        assignment = Assignment(trial, Lease(trial.id, now, until), None if found is None else found.error)
+        self._running[trial.id] = assignment
+        return assignment
+
+    def finish(self, outcome: Outcome) -> None:
+        """Record what came of a trial; the second word about the same trial is ignored."""
+        with self._lock:
+            if self._running.pop(outcome.trial.id, None) is None:
+                return
+            self._outcomes.append(outcome)
+            if outcome.usable:
+                self._forecast = self._forecast.observe(self._key(outcome.trial), self._work(outcome.trial), outcome.seconds)
+            self._on_outcome(outcome)
+
+    def lost(self, trial_id: str, now: float, driver: str, reason: str) -> None:
+        """Record that a trial was killed or died without a word."""
+        with self._lock:
+            if (assignment := self._running.get(trial_id)) is not None:
+                seconds = now - assignment.lease.started
+                self.finish(Outcome(assignment.trial, KILLED, driver, assignment.lease.started, seconds, reason=reason))
+
+    def stop(self, reason: str) -> None:
+        """Start nothing more; the first reason stays."""
+        with self._lock:
+            if self._stopped_because is None:
+                self._stopped_because = reason
+
+    def overdue(self, now: float, grace: float) -> list[str]:
+        """Ids of trials that outlived their lease by more than ``grace`` seconds."""
+        with self._lock:
+            return [name for name, given in self._running.items() if now > given.lease.until + grace]
+
+    def search_end(self) -> float:
+        """The second at which the last lease ends."""
+        with self._lock:
+            full = [o.seconds for o in self._outcomes if o.usable and o.trial.rung == len(self._rungs) - 1]
+            return self._budget.wall_seconds - self._reserve(max(full, default=FIRST_TRIAL_SECONDS))
+
+    def best(self) -> Outcome | None:
+        with self._lock:
+            return best(self._outcomes, len(self._rungs) - 1)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        with self._lock:
+            return tuple(self._outcomes)
+
+    def running(self) -> tuple[Assignment, ...]:
+        with self._lock:
+            return tuple(self._running.values())
+
+    def view(self, now: float) -> View:
+        with self._lock:
+            return View(now, len(self._outcomes), len(self._running), self.best(), self._stopped_because)
+
+    def _trials_running(self) -> tuple[Trial, ...]:
+        return tuple(given.trial for given in self._running.values())
+
+    def _expected_seconds(self, trial: Trial) -> float:
+        seen = self._forecast.quantile(self._key(trial), self._work(trial))
+        return max(seen, 0.05) if seen is not None else FIRST_TRIAL_SECONDS
+
+    def _key(self, trial: Trial) -> str:
+        return trial.family
+
+    def _work(self, trial: Trial) -> float:
+        rung = self._rungs[trial.rung]
+        rows = self._n_rows if rung.rows is None else min(rung.rows, self._n_rows)
+        return float(rows * rung.folds)
+
+

@@ -1,0 +1,70 @@
+"""A trial and what came of it, as frozen values that survive JSON. It knows nothing about who runs it or where."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+DONE, PARTIAL, FAILED, KILLED = "done", "partial", "failed", "killed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One configuration of one family, to be judged at one rung.
+
+    Attributes:
+        id: "t003", unique within the run, in order of start.
+        family: a key of ``models.registry``.
+        config: what the family's ``fit`` is given.
+        rung: index into ``rungs.ladder``; a promotion is a new trial with a higher rung and ``parent`` set.
+    """
+
+    id: str
+    family: str
+    config: dict[str, Any]
+    rung: int
+    parent: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> "Trial":
+        return cls(**facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one trial came to.
+
+    Attributes:
+        state: "done", "partial" (its lease ended, the best so far counts), "failed" or "killed".
+        error: validation error, lower is better; None where there is no model.
+        score: the same in the metric's own direction.
+        seconds: of its worker, start to end.
+        effort: what the fit settled on, merged into the config of a refit (``{"rounds": 137}``).
+        bundle: path of the bundle it sealed when it was the best so far, else None.
+        held_out: the sealed bundle's score, interval and baseline; no decision reads it.
+    """
+
+    trial: Trial
+    state: str
+    driver: str
+    started: float
+    seconds: float
+    error: float | None = None
+    score: float | None = None
+    effort: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    bundle: str | None = None
+    held_out: dict[str, Any] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it left a model that can be compared."""
+        return self.error is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> "Outcome":
+        return cls(**{**facts, "trial": Trial.from_dict(facts["trial"])})
