@@ -23,8 +23,8 @@ _DOOR = {
     "Bundle": "lepton_ray.bundle.bundle",
     "Value": "lepton_ray.report.value",
     "RunSpec": "lepton_ray.spec",
-    "Run": "lepton_ray.pipeline",
-    "run": "lepton_ray.pipeline",
+    "Run": "lepton_ray.runs",
+    "run": "lepton_ray.runs",
 }
 
 __all__ = sorted(_DOOR)

@@ -1,0 +1,89 @@
+"""The house's laws about imports, read from the syntax tree: floors, Ray and torch in their rooms, no relative imports."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "lepton_ray"
+FLOORS = [
+    "errors", "money", "table", "datasets", "features", "training", "models", "search", "federated", "bundle",
+    "serving", "monitoring", "report", "spec", "on_host", "on_ray", "pipeline", "runs", "estimators", "cli",
+]  # fmt: skip
+TORCH_ROOMS = {"training", "models", "bundle", "on_host", "on_ray"}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> Iterator[tuple[str, int]]:
+    """Every imported module of a file as (dotted name, level)."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "lepton_ray" and node.level == 0:
+                yield from ((f"lepton_ray.{alias.name}", 0) for alias in node.names)
+            else:
+                yield node.module or "", node.level
+
+
+def broken_laws(file: Path) -> list[str]:
+    room, found = room_of(file), []
+    doors = {"__init__", "__main__"}
+    if room not in FLOORS and room not in doors:
+        return [f"{room} is no floor"]
+    for name, level in imports(file):
+        head, *rest = name.split(".")
+        if level:
+            found.append(f"relative import of {name}")
+        if head == "ray" and room != "on_ray":
+            found.append("Ray outside on_ray/")
+        if head == "torch" and room not in TORCH_ROOMS:
+            found.append("torch outside its rooms")
+        if head == "lepton_ray" and rest and room not in doors and FLOORS.index(rest[0]) > FLOORS.index(room):
+            found.append(f"{room} imports {rest[0]}, which lies above it")
+        if room == "money" and head not in sys.stdlib_module_names and head != "lepton_ray":
+            found.append(f"money imports {head}")
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_file_keeps_the_laws(file: Path) -> None:
+    assert broken_laws(file) == []
+
+
+def test_the_law_is_seen_when_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "money").mkdir()
+    planted = tmp_path / "money" / "planted.py"
+    planted.write_text("import ray\nimport numpy\nfrom lepton_ray.search import desk\nfrom . import dollars\n")
+    assert len(broken_laws(planted)) == 6
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.name == "__init__.py" and f.parent != ROOT], ids=str)
+def test_inner_doors_hold_a_docstring_only(file: Path) -> None:
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    assert len(body) == 1 and isinstance(body[0], ast.Expr)
+
+
+def test_the_root_loads_nothing_heavy() -> None:
+    code = "import sys, lepton_ray; print([m for m in ('ray', 'torch', 'numpy', 'pandas') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    readers = {
+        str(file.relative_to(ROOT))
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    }
+    allowed = {"spec.py", "on_ray/session.py", "on_host/supervisor.py", "on_host/processes.py", "on_host/worker_client.py"}
+    assert readers <= allowed  # the session writes what Ray needs; the host floor hands it on to children

@@ -1,0 +1,31 @@
+"""Sizes: files of at most 400 lines, function bodies of at most 60, at most five positional parameters."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "lepton_ray"
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def functions(file: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_sizes(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), "a module says what it is"
+    for function in functions(file):
+        assert body_lines(function) <= 60, function.name
+        positional = [a.arg for a in (*function.args.posonlyargs, *function.args.args) if a.arg not in ("self", "cls")]
+        decorators = {ast.unparse(d).split("(")[0] for d in function.decorator_list}
+        if not any(name.endswith(".command") for name in decorators):
+            assert len(positional) <= 5, function.name
