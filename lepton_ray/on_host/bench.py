@@ -19,6 +19,8 @@ from lepton_ray.features.chain import for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.models.family import Family, Model
 from lepton_ray.models.registry import family as family_named
+from lepton_ray.money.lease import Lease
+from lepton_ray.search.desk import Assignment
 from lepton_ray.search.evaluation import Labelled, checked, evaluate
 from lepton_ray.search.rungs import ladder, splits
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial
@@ -78,17 +80,17 @@ class Bench:
         self.rungs = ladder(int(self.dev.usable.sum()))
         self._views: dict[str, tuple[State, Matrix]] = {}
 
-    def run(self, task: dict[str, Any]) -> dict[str, Any]:
+    def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Carry out {"kind": "trial", …} or {"kind": "refit", …}; times are seconds since the run's start."""
-        return self._trial(task) if task["kind"] == "trial" else self._refit(task)
+        return self._trial(task, lease) if task["kind"] == "trial" else self._refit(task, lease)
 
     def now(self) -> float:
         return time.monotonic() - self.started
 
-    def _stop(self, until: float) -> Callable[[], bool]:
+    def _stop(self, lease: Lease) -> Callable[[], bool]:
         """True once the lease has ended or the run was asked to finish."""
         flag = self.scratch / "stop"
-        return lambda: self.now() >= until or flag.exists()
+        return lambda: lease.expired(self.now()) or flag.exists()
 
     def _view(self, name: str) -> tuple[State, Matrix]:
         if name not in self._views:
@@ -97,10 +99,10 @@ class Bench:
             self._views[name] = state, step.apply(state, self.dev.table)
         return self._views[name]
 
-    def _trial(self, task: dict[str, Any]) -> dict[str, Any]:
+    def _trial(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         trial, started = Trial.from_dict(task["trial"]), self.now()
         try:
-            outcome = self._judged(trial, task, started)
+            outcome = self._judged(trial, task, lease, started)
         except MemoryError:
             reason = "it asked for more memory than a trial may have"
             outcome = Outcome(trial, FAILED, task["driver"], started, self.now() - started, reason=reason)
@@ -109,7 +111,7 @@ class Bench:
             outcome = Outcome(trial, FAILED, task["driver"], started, self.now() - started, reason=reason)
         return outcome.to_dict()
 
-    def _judged(self, trial: Trial, task: dict[str, Any], started: float) -> Outcome:
+    def _judged(self, trial: Trial, task: dict[str, Any], lease: Lease, started: float) -> Outcome:
         family = family_named(trial.family)
         state, matrix = self._view(family.view)
         rng = np.random.default_rng(self.seed)
@@ -122,15 +124,15 @@ class Bench:
             Labelled(matrix, self.dev.y, self.dev.weight),
             pairs,
             problem=self.problem,
-            stop=self._stop(task["until"]),
+            stop=self._stop(lease),
             seed=self.seed,
             threads=task["threads"],
         )
         np.savez(self.scratch / "oof" / f"{trial.id}.npz", rows=found.rows, predictions=found.predictions)
         bundle, held_out = None, None
         if task["beat"] is None or found.error < task["beat"]:
-            held_out = self._held_out(family.view, state, found.model, fallback=found.score)
             folder = self.scratch / "sealed" / trial.id
+            held_out = self._held_out(folder.name, family.view, state, found.model, fallback=found.score)
             self._seal(folder, family, state, found.model, {**trial.config, **found.effort}, held_out)
             bundle = str(folder)
         return Outcome(
@@ -147,7 +149,7 @@ class Bench:
             held_out=held_out,
         )
 
-    def _refit(self, task: dict[str, Any]) -> dict[str, Any]:
+    def _refit(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Fit the winner again on all development rows, or on all rows there are, and seal it."""
         trial, everything = Trial.from_dict(task["trial"]), task["rows"] == "all"
         family = family_named(trial.family)
@@ -166,13 +168,13 @@ class Bench:
             None,
             config,
             problem=self.problem,
-            stop=self._stop(task["until"]),
+            stop=self._stop(lease),
             seed=self.seed,
             threads=task["threads"],
         )
-        complete = self.now() < task["until"]
-        held_out = task.get("held_out") or self._held_out(family.view, state, model, fallback=task["score"])
+        complete = not lease.expired(self.now())
         folder = self.scratch / "sealed" / f"{trial.id}-{task['rows']}"
+        held_out = task.get("held_out") or self._held_out(folder.name, family.view, state, model, fallback=task["score"])
         extra = {"fitted_on": task["rows"], "fitted_rows": len(rows)}
         self._seal(folder, family, state, model, config, {**held_out, **extra})
         return {
@@ -184,7 +186,7 @@ class Bench:
             "importances": model.importances(),
         }
 
-    def _held_out(self, view: str, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
+    def _held_out(self, name: str, view: str, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
         """The score on rows that no decision sees; where none are held out, the folds' own, and said so."""
         if self.held is None:
             return {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
@@ -193,7 +195,7 @@ class Bench:
         metric = METRICS[self.problem.metric]
         rng = np.random.default_rng(self.seed)
         low, high = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight)
-        np.save(self.scratch / "held_predictions.npy", prediction)
+        np.save(self.scratch / "predictions" / f"{name}.npy", prediction)
         return {
             "score": float(metric.score(self.held.y, prediction, self.held.weight)),
             "interval": [float(low), float(high)],
@@ -214,6 +216,17 @@ class Bench:
             config=config,
             facts={**self.facts, **held_out},
         )
+
+
+def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, Any]:
+    """What a bench is asked to do for an assignment."""
+    return {
+        "kind": "trial",
+        "trial": assignment.trial.to_dict(),
+        "beat": assignment.beat,
+        "driver": driver,
+        "threads": threads,
+    }
 
 
 def joined(first: Part, second: Part) -> Part:

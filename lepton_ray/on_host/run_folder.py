@@ -39,7 +39,7 @@ class RunFolder:
 
     def prepare(self) -> None:
         """Make the scratch folder."""
-        for name in ("oof", "sealed"):
+        for name in ("oof", "sealed", "predictions"):
             (self.scratch / name).mkdir(parents=True, exist_ok=True)
         (self.path / "bundles").mkdir(exist_ok=True)
 

@@ -8,6 +8,7 @@ and FINISHED may be said only when nothing runs.
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from lepton_ray.on_host.bench import Bench
+from lepton_ray.money.lease import Lease
+from lepton_ray.on_host.bench import Bench, task_of
 from lepton_ray.on_host.worker import limit_memory
-from lepton_ray.search.desk import Assignment, Desk
+from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import Stop, Wait
 from lepton_ray.search.trial import Outcome
 
@@ -37,7 +39,8 @@ class TrialActor(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        outcome = self._bench.run(json.loads(self.config["task"]))
+        lease = Lease(**json.loads(self.config["lease"]))
+        outcome = self._bench.run(json.loads(self.config["task"]), lease)
         return {"outcome": json.dumps(outcome), "done": True}
 
 
@@ -64,7 +67,8 @@ class DeskSearcher(Searcher):
         if isinstance(step, Stop):
             return None if self._desk.running() else Searcher.FINISHED
         self.assigned[trial_id] = step.trial.id
-        return {**self._fixed, "task": json.dumps(task_of(step, driver="ray", threads=1))}
+        task = json.dumps(task_of(step, driver="ray", threads=1))
+        return {**self._fixed, "task": task, "lease": json.dumps(asdict(step.lease))}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         name = self.assigned.get(trial_id)
@@ -113,18 +117,6 @@ class BudgetStopper(Stopper):
     def stop_all(self) -> bool:
         stopped = self._desk.view(self._clock()).stopped_because is not None
         return stopped and not self._desk.running()
-
-
-def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, Any]:
-    """What a bench is asked to do for an assignment."""
-    return {
-        "kind": "trial",
-        "trial": assignment.trial.to_dict(),
-        "until": assignment.lease.until,
-        "beat": assignment.beat,
-        "driver": driver,
-        "threads": threads,
-    }
 
 
 def run(desk: Desk, *, scratch: Path, started: float, cpus: int, memory_bytes: int) -> None:

@@ -18,8 +18,6 @@ from lepton_ray.search.trial import KILLED, Outcome, Trial
 LEASE_FACTOR = 3.0
 """A trial may take this many times its forecast's 90 % quantile before its lease ends."""
 SHORTEST_LEASE_SECONDS = 3.0
-FIRST_TRIAL_SECONDS = 1.0
-"""What a family's first trial is expected to take at least, before it has been seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +50,13 @@ class Desk:
         *,
         rungs: tuple[Rung, ...],
         n_rows: int,
-        reserve: Callable[[float], float],
+        forecast: Forecast,
+        reserve: Callable[[Outcome | None], float],
         on_outcome: Callable[[Outcome], None],
     ) -> None:
         """Args:
-        reserve: seconds to keep for finishing, given the seconds of the slowest final fit seen so far.
+        forecast: what each family is expected to take before it has been seen.
+        reserve: seconds to keep for finishing with this outcome, the best so far.
         on_outcome: told each outcome once, in order, under the desk's lock.
         """
         self._policy = policy
@@ -65,7 +65,7 @@ class Desk:
         self._n_rows = n_rows
         self._reserve = reserve
         self._on_outcome = on_outcome
-        self._forecast = Forecast()
+        self._forecast = forecast
         self._outcomes: list[Outcome] = []
         self._running: dict[str, Assignment] = {}
         self._stopped_because: str | None = None
@@ -94,7 +94,8 @@ class Desk:
             return Stop(self._stopped_because or "")
         until = min(now + max(LEASE_FACTOR * expected, SHORTEST_LEASE_SECONDS), end)
         found = self.best()
-        assignment = Assignment(trial, Lease(trial.id, now, until), None if found is None else found.error)
+        beat = found.error if found is not None and found.trial.rung >= trial.rung else None
+        assignment = Assignment(trial, Lease(trial.id, now, until), beat)
         self._running[trial.id] = assignment
         return assignment
 
@@ -105,7 +106,9 @@ class Desk:
                 return
             self._outcomes.append(outcome)
             if outcome.usable:
-                self._forecast = self._forecast.observe(self._key(outcome.trial), self._work(outcome.trial), outcome.seconds)
+                self._forecast = self._forecast.observe(
+                    outcome.trial.family, self.work(outcome.trial), outcome.seconds
+                )
             self._on_outcome(outcome)
 
     def lost(self, trial_id: str, now: float, driver: str, reason: str) -> None:
@@ -128,9 +131,7 @@ class Desk:
 
     def search_end(self) -> float:
         """The second at which the last lease ends."""
-        with self._lock:
-            full = [o.seconds for o in self._outcomes if o.usable and o.trial.rung == len(self._rungs) - 1]
-            return self._budget.wall_seconds - self._reserve(max(full, default=FIRST_TRIAL_SECONDS))
+        return self._budget.wall_seconds - self._reserve(self.best())
 
     def best(self) -> Outcome | None:
         with self._lock:
@@ -152,13 +153,10 @@ class Desk:
         return tuple(given.trial for given in self._running.values())
 
     def _expected_seconds(self, trial: Trial) -> float:
-        seen = self._forecast.quantile(self._key(trial), self._work(trial))
-        return max(seen, 0.05) if seen is not None else FIRST_TRIAL_SECONDS
+        return self._forecast.quantile(trial.family, self.work(trial))
 
-    def _key(self, trial: Trial) -> str:
-        return trial.family
-
-    def _work(self, trial: Trial) -> float:
+    def work(self, trial: Trial) -> float:
+        """Rows to fit, over all folds."""
         rung = self._rungs[trial.rung]
         rows = self._n_rows if rung.rows is None else min(rung.rows, self._n_rows)
         return float(rows * rung.folds)

@@ -1,0 +1,158 @@
+"""The last stage of a search: the winner fitted again on more rows and its score where nothing saw the rows.
+
+No step here chooses by a held-out score: a refit that ran to its end replaces the search's model, one that did not
+is put aside, whatever either scored. It knows nothing about Ray, reports or endpoints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_ray.money.lease import Lease
+from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.search.bias import CorrectedScore, corrected_score
+from lepton_ray.search.rungs import Rung
+from lepton_ray.search.trial import DONE, Outcome
+from lepton_ray.table.schema import Problem
+from lepton_ray.training.metrics import METRICS
+
+MORE_ROWS = 1.4
+"""A refit on all development rows against one fold's fit; one on every row costs as much again."""
+SLACK = 2.5
+"""A refit's lease, as a multiple of what it is expected to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What the run hands over.
+
+    Attributes:
+        fitted_on: "all" rows, all "development" rows, or "search" where no refit fitted into the reserve.
+        predictions: (rows, …) of the held-out part by the model that was scored, or None without such a part.
+        note: a sentence on what was refitted, or why not.
+    """
+
+    winner: Outcome
+    held_out: dict[str, Any]
+    fitted_on: str
+    importances: dict[str, float] | None
+    predictions: Path | None
+    note: str
+
+
+def refit_seconds(winner: Outcome | None, rungs: tuple[Rung, ...], default: float = 1.0) -> float:
+    """What one refit of the winner on all development rows is expected to take."""
+    if winner is None:
+        return default
+    rung = rungs[min(winner.trial.rung, len(rungs) - 1)]
+    return max(0.2, MORE_ROWS * winner.seconds / rung.folds)
+
+
+def finish(
+    winner: Outcome,
+    worker: Worker,
+    sealer: Sealer,
+    clock: Callable[[], float],
+    *,
+    scratch: Path,
+    rungs: tuple[Rung, ...],
+    until: float,
+    threads: int,
+    trials: int,
+    held_rows: int,
+) -> Finished:
+    """Refit on the development rows, then on all rows, as far as ``until`` allows.
+
+    Args:
+        held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
+    """
+    expected = refit_seconds(winner, rungs)
+    unchanged = Finished(
+        winner,
+        winner.held_out or {},
+        "search",
+        None,
+        scratch / "predictions" / f"{winner.trial.id}.npy" if held_rows else None,
+        "The model is the one of the search: the reserve did not allow a refit.",
+    )
+    if (scratch / "stop").exists():
+        (scratch / "stop").unlink()
+    first = _refit(worker, clock, winner, "dev", expected, until=until, threads=threads)
+    if first is None:
+        return unchanged
+    sealer.seal(Path(first["bundle"]), first["held_out"], trials=trials)
+    name = f"{winner.trial.id}-dev.npy"
+    done = Finished(
+        winner,
+        first["held_out"],
+        "development" if held_rows else "all",
+        first["importances"],
+        scratch / "predictions" / name if held_rows else None,
+        "The score was measured first; the model was then left as it is, fitted without the rows that measured it."
+        if held_rows
+        else "The model was fitted on all rows.",
+    )
+    if not held_rows:
+        return done
+    again = max(expected, first["seconds"]) * 1.25
+    second = _refit(worker, clock, winner, "all", again, until=until, threads=threads, held_out=first["held_out"])
+    if second is None:
+        return done
+    sealer.seal(Path(second["bundle"]), first["held_out"], trials=trials)
+    note = "The score was measured first, on rows held out; then the model was fitted again on all rows."
+    return Finished(winner, first["held_out"], "all", first["importances"], done.predictions, note)
+
+
+def cross_validated(
+    problem: Problem, y: np.ndarray, outcomes: tuple[Outcome, ...], scratch: Path, *, rng: np.random.Generator
+) -> CorrectedScore | None:
+    """The bias-corrected score over all trials that predicted every row out of fold, or None without any."""
+    predictions = []
+    for outcome in outcomes:
+        path = scratch / "oof" / f"{outcome.trial.id}.npz"
+        if outcome.state != DONE or not path.exists():
+            continue
+        with np.load(path, allow_pickle=False) as saved:
+            if len(saved["rows"]) == len(y):
+                ordered = np.empty_like(saved["predictions"])
+                ordered[saved["rows"]] = saved["predictions"]
+                predictions.append(ordered)
+    if not predictions:
+        return None
+    return corrected_score(METRICS[problem.metric], y, predictions, rng=rng)
+
+
+def _refit(
+    worker: Worker,
+    clock: Callable[[], float],
+    winner: Outcome,
+    rows: str,
+    expected: float,
+    *,
+    until: float,
+    threads: int,
+    held_out: dict[str, Any] | None = None,
+) -> dict[str, Any] | None:
+    """The bench's answer, or None where it did not fit into the time or did not come to its end."""
+    now = clock()
+    if now + expected > until:
+        return None
+    lease = Lease(f"{winner.trial.id}-{rows}", now, min(now + max(SLACK * expected, 2.0), until))
+    task = {
+        "kind": "refit",
+        "trial": winner.trial.to_dict(),
+        "effort": winner.effort,
+        "rows": rows,
+        "score": winner.score,
+        "held_out": held_out,
+        "threads": threads,
+    }
+    worker.submit(task, lease)
+    ended = None
+    while ended is None:
+        ended = worker.poll(1.0)
+    return ended.value if ended.value is not None and ended.value["complete"] else None

@@ -1,0 +1,48 @@
+"""Keeps the best bundle so far where the supervisor finds it, with the facts to hand over. It decides nothing.
+
+``result.json`` is written after the bundle's link was swapped, so it never names a bundle that is not there.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lepton_ray.bundle.bundle import bundle_id
+from lepton_ray.on_host.run_folder import RunFolder
+
+Facts = dict[str, Any]
+
+
+class Sealer:
+    """Adopts sealed bundles and writes the result as it would be if the run ended now."""
+
+    def __init__(self, folder: RunFolder, fixed: Facts, clock: Callable[[], float]) -> None:
+        """``fixed`` are the keys of the result that do not change: run, task, metric, budget_usd, …"""
+        self._folder = folder
+        self._facts = dict(fixed)
+        self._clock = clock
+        self.bundle_id: str | None = None
+
+    def seal(self, bundle: Path, held_out: Facts, *, trials: int) -> None:
+        """Make ``bundle`` the run's bundle, from now on the one that is handed over."""
+        self.bundle_id = bundle_id(bundle)
+        home = self._folder.adopt(bundle, self.bundle_id)
+        self.update(
+            bundle=str(self._folder.bundle),
+            bundle_id=self.bundle_id,
+            bundle_folder=str(home),
+            score=held_out["score"],
+            score_interval=held_out["interval"],
+            score_how=held_out["how"],
+            trials=trials,
+        )
+
+    def update(self, **facts: Any) -> None:
+        """Change facts of the result and write it."""
+        self._facts.update(facts)
+        self._facts["wall_seconds"] = round(self._clock(), 3)
+        self._folder.write_json("result.json", self._facts)
+
+    @property
+    def facts(self) -> Facts:
+        return dict(self._facts)

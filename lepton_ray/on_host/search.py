@@ -1,0 +1,37 @@
+"""The search with one worker process and no Ray: the first models while Ray boots, or a whole short search.
+
+It asks the same desk as Tune does. It knows nothing about what a trial is.
+"""
+
+from collections.abc import Callable
+
+from lepton_ray.on_host.bench import task_of
+from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.search.desk import Assignment, Desk
+from lepton_ray.search.policy import Stop, Wait
+from lepton_ray.search.trial import Outcome
+
+POLL_SECONDS = 1.0
+"""How long the driver waits between two chances to hear a signal."""
+
+
+def run(
+    desk: Desk, worker: Worker, clock: Callable[[], float], *, threads: int, hand_over: Callable[[], bool]
+) -> None:
+    """Run trials one after the other until the desk says stop or ``hand_over`` says that another driver is ready."""
+    while not hand_over():
+        step = desk.next_step(clock())
+        if isinstance(step, Stop | Wait):
+            return
+        _carry_out(desk, worker, clock, step, threads=threads)
+
+
+def _carry_out(desk: Desk, worker: Worker, clock: Callable[[], float], step: Assignment, *, threads: int) -> None:
+    worker.submit(task_of(step, driver="host", threads=threads), step.lease)
+    ended = None
+    while ended is None:
+        ended = worker.poll(POLL_SECONDS)
+    if ended.value is not None:
+        desk.finish(Outcome.from_dict(ended.value))
+    else:
+        desk.lost(step.trial.id, clock(), "host", ended.error)
