@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lepton_ray.bundle.bundle import write_bundle
 from lepton_ray.features.chain import for_schema
+from lepton_ray.features.step import learn
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.models.family import Family, Model
 from lepton_ray.models.registry import family as family_named
@@ -58,9 +59,23 @@ class Part:
             return cls(table, arrays["y"], weight, arrays["usable"], arrays["folds"])
 
 
-def open_bench(args: dict[str, Any]) -> "Bench":
-    """The bench over the scratch folder ``args["scratch"]``: what a worker is started with."""
-    return Bench(Path(args["scratch"]))
+def open_bench(args: dict[str, Any]) -> "LateBench":
+    """What a worker is started with: it may start before the scratch folder ``args["scratch"]`` is filled."""
+    return LateBench(Path(args["scratch"]))
+
+
+class LateBench:
+    """A bench that loads its data when the first task comes."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._bench: Bench | None = None
+
+    def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
+        """See ``Bench.run``."""
+        if self._bench is None:
+            self._bench = Bench(self._scratch)
+        return self._bench.run(task, lease)
 
 
 class Bench:
@@ -74,7 +89,9 @@ class Bench:
         self.seed: int = setup["seed"]
         self.timed: bool = setup["timed"]
         self.started: float = setup["started"]
+        self.how: str = setup["how"]
         self.facts: dict[str, Any] = setup["facts"]
+        self.example: dict[str, Any] = setup["example"]
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
         self.rungs = ladder(int(self.dev.usable.sum()))
@@ -95,7 +112,7 @@ class Bench:
     def _view(self, name: str) -> tuple[State, Matrix]:
         if name not in self._views:
             step = for_schema(self.plan.schema, name)
-            state = step.init(self.dev.table)
+            state = learn(step, [self.dev.table])
             self._views[name] = state, step.apply(state, self.dev.table)
         return self._views[name]
 
@@ -159,7 +176,7 @@ class Bench:
             state, matrix = self._view(family.view)
         else:
             step = for_schema(self.plan.schema, family.view)
-            state = step.init(part.table)
+            state = learn(step, [part.table])
             matrix = step.apply(state, part.table)
         rows = np.flatnonzero(part.usable)
         config = {**trial.config, **task["effort"]}
@@ -199,7 +216,7 @@ class Bench:
         return {
             "score": float(metric.score(self.held.y, prediction, self.held.weight)),
             "interval": [float(low), float(high)],
-            "how": "held_out",
+            "how": self.how,
             "rows": len(self.held.y),
         }
 
@@ -214,7 +231,10 @@ class Bench:
             model=model,
             family=family.name,
             config=config,
+            problem=self.problem,
             facts={**self.facts, **held_out},
+            created=time.time(),
+            example=self.example,
         )
 
 

@@ -5,7 +5,7 @@ is put aside, whatever either scored. It knows nothing about Ray, reports or end
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class Finished:
     importances: dict[str, float] | None
     predictions: Path | None
     note: str
+
+    def measured(self, score: float, interval: list[float]) -> "Finished":
+        """The same with another score."""
+        return replace(self, held_out={**self.held_out, "score": score, "interval": interval})
 
 
 def refit_seconds(winner: Outcome | None, rungs: tuple[Rung, ...], default: float = 1.0) -> float:

@@ -7,7 +7,8 @@ and FINISHED may be said only when nothing runs.
 """
 
 import json
-import time
+import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class TrialActor(tune.Trainable):
 class DeskSearcher(Searcher):
     """Hands the desk's assignments to Tune."""
 
-    def __init__(self, desk: Desk, clock: Any, *, scratch: Path, memory_bytes: int) -> None:
+    def __init__(self, desk: Desk, clock: Callable[[], float], *, scratch: Path, memory_bytes: int) -> None:
         super().__init__(metric="error", mode="min")
         self._desk = desk
         self._clock = clock
@@ -89,12 +90,17 @@ class DeskSearcher(Searcher):
 class LeaseCallback(tune.Callback):
     """Kills the actor of a trial that outlived its lease: the part that nothing inside the trial can prevent."""
 
-    def __init__(self, desk: Desk, clock: Any, searcher: DeskSearcher) -> None:
+    def __init__(
+        self, desk: Desk, clock: Callable[[], float], searcher: DeskSearcher, asked_to_stop: threading.Event
+    ) -> None:
         self._desk = desk
         self._clock = clock
         self._searcher = searcher
+        self._asked_to_stop = asked_to_stop
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._asked_to_stop.is_set():
+            self._desk.stop("you asked to stop")
         overdue = self._desk.overdue(self._clock(), GRACE_SECONDS)
         if not overdue:
             return
@@ -107,7 +113,7 @@ class LeaseCallback(tune.Callback):
 class BudgetStopper(Stopper):
     """Ends the experiment once nothing runs and nothing more may start."""
 
-    def __init__(self, desk: Desk, clock: Any) -> None:
+    def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
         self._desk = desk
         self._clock = clock
 
@@ -119,12 +125,15 @@ class BudgetStopper(Stopper):
         return stopped and not self._desk.running()
 
 
-def run(desk: Desk, *, scratch: Path, started: float, cpus: int, memory_bytes: int) -> None:
+def run(
+    desk: Desk,
+    *,
+    scratch: Path,
+    clock: Callable[[], float],
+    memory_bytes: int,
+    asked_to_stop: threading.Event,
+) -> None:
     """Search on Ray until the desk says stop. Ray must be up."""
-
-    def clock() -> float:
-        return time.monotonic() - started
-
     searcher = DeskSearcher(desk, clock, scratch=scratch, memory_bytes=memory_bytes)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": 1}),
@@ -133,7 +142,7 @@ def run(desk: Desk, *, scratch: Path, started: float, cpus: int, memory_bytes: i
             name="search",
             storage_path=str(scratch / "tune"),
             stop=BudgetStopper(desk, clock),
-            callbacks=[LeaseCallback(desk, clock, searcher)],
+            callbacks=[LeaseCallback(desk, clock, searcher, asked_to_stop)],
             failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
             verbose=0,

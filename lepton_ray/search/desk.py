@@ -61,7 +61,7 @@ class Desk:
         """
         self._policy = policy
         self._budget = budget
-        self._rungs = rungs
+        self.rungs = rungs
         self._n_rows = n_rows
         self._reserve = reserve
         self._on_outcome = on_outcome
@@ -135,7 +135,7 @@ class Desk:
 
     def best(self) -> Outcome | None:
         with self._lock:
-            return best(self._outcomes, len(self._rungs) - 1)
+            return best(self._outcomes, len(self.rungs) - 1)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         with self._lock:
@@ -157,7 +157,7 @@ class Desk:
 
     def work(self, trial: Trial) -> float:
         """Rows to fit, over all folds."""
-        rung = self._rungs[trial.rung]
+        rung = self.rungs[trial.rung]
         rows = self._n_rows if rung.rows is None else min(rung.rows, self._n_rows)
         return float(rows * rung.folds)
 

@@ -1,0 +1,132 @@
+"""One run under way: its spec, its money, its folder, its clock. It knows nothing about tables, trials or Ray."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from lepton_ray.money.budget import Budget
+from lepton_ray.money.ledger import Ledger
+from lepton_ray.money.meter import Meter
+from lepton_ray.on_host import messages
+from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.report.value import Value
+from lepton_ray.spec import RunSpec, Surroundings
+
+CLOSING_SECONDS = 1.2
+"""Kept for the supervisor: ending every process and writing the receipt."""
+REPORT_SECONDS = 3.0
+SERVE_SECONDS = 9.0
+"""From a Ray that is up to an endpoint that has answered."""
+START_SECONDS = 6.0
+"""The smallest run: imports and a first model."""
+BYTES_PER_SECOND = 20e6
+"""How fast a text table is read, profiled and cleaned at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One look at a run: what a live view shows."""
+
+    stage: str
+    elapsed: float
+    trials: int
+    running: int
+    best: str
+    family: str
+
+
+class Screen(Protocol):
+    """Where a run tells how it goes."""
+
+    def say(self, sentence: str) -> None: ...
+
+    def watch(self, look: Callable[[], Progress | None]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Course:
+    """What one run in progress shares between its stages."""
+
+    spec: RunSpec
+    around: Surroundings
+    budget: Budget
+    folder: RunFolder
+    meter: Meter
+    screen: Screen
+    value: Value | None
+    asked_to_stop: threading.Event = field(default_factory=threading.Event)
+
+    def clock(self) -> float:
+        """Seconds since the user's process began."""
+        return time.monotonic() - self.around.started
+
+    def tell(self, message: messages.Message) -> None:
+        """Tell the supervisor, where there is one."""
+        if self.around.wall_fd is not None:
+            messages.say(self.around.wall_fd, message)
+
+
+def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
+    """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet."""
+    machine = spec.machine(around)
+    budget = spec.resolved_budget(machine)
+    budget.refuse(smallest_seconds(spec))
+    value = None if spec.value is None else Value.from_file(spec.value)
+    folder = RunFolder(spec.folder(around.run_id))
+    folder.prepare()
+    elapsed = time.monotonic() - around.started
+    ledger = Ledger.create(folder.ledger, around.run_id, machine, time.time() - elapsed)
+    course = Course(spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value)
+    ledger.enter("start", 0.0)
+    ledger.note("budget", budget.to_dict())
+    folder.write_json("spec.json", spec.to_dict())
+    screen.say(
+        f"run {around.run_id}: at most {budget.dollars} and {budget.deadline_seconds:.0f} s, "
+        f"at {machine.per_hour} per hour ({machine.sentence})"
+    )
+    return course
+
+
+def arm(course: Course, temp: tuple[Path, ...]) -> None:
+    """Tell the supervisor how long the run may last, and which folders to remove at its end."""
+    budget = course.budget
+    course.tell(
+        messages.Wall(
+            run=course.around.run_id,
+            folder=str(course.folder.path),
+            wall_seconds=budget.wall_seconds,
+            per_hour_micros=budget.per_hour.micros,
+            budget_micros=budget.dollars.micros,
+            deadline_seconds=budget.deadline_seconds,
+            json=course.spec.json,
+            temp=tuple(str(folder) for folder in (course.folder.scratch, *temp)),
+        )
+    )
+
+
+def smallest_seconds(spec: RunSpec) -> float:
+    """The least that a run of this table needs, so that one which cannot end well is refused at once."""
+    try:
+        size = Path(spec.table).stat().st_size
+    except OSError:
+        size = 0
+    return START_SECONDS + min(size, 50e6) / BYTES_PER_SECOND + CLOSING_SECONDS
+
+
+def listen(course: Course) -> None:
+    """Let the first Ctrl-C or SIGTERM end the search within the reserve."""
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        course.asked_to_stop.set()
+        (course.folder.scratch / "stop").touch()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, asked)
+        signal.signal(signal.SIGTERM, asked)

@@ -1,0 +1,255 @@
+"""What a run says of itself: the first facts of its result, the setup of its benches, sentences, the report.
+
+It only gathers; what a number means is decided on the floors below.
+"""
+
+import json
+import platform
+import time
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host.course import Course
+from lepton_ray.on_host.finishing import Finished
+from lepton_ray.on_host.preparation import Prepared
+from lepton_ray.on_host.sealing import Facts, Sealer
+from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending, TrialFacts, Winner
+from lepton_ray.report.predictions import Predictions
+from lepton_ray.report.render import render
+from lepton_ray.report.roi import Costs, Roi, measure_roi
+from lepton_ray.search.desk import Desk
+from lepton_ray.search.trial import Outcome
+from lepton_ray.table.schema import Kind, Task
+from lepton_ray.training.metrics import METRICS
+
+HOW = {"held_out": "held_out", "test_file": "held_out", "latest": "latest", "cross_validation": "cross_validation"}
+ALSO = {
+    Task.BINARY: ("roc_auc", "log_loss", "accuracy"),
+    Task.MULTICLASS: ("log_loss", "accuracy", "balanced_accuracy"),
+    Task.REGRESSION: ("rmse", "r2", "mae"),
+}
+
+
+def opening_facts(course: Course, prepared: Prepared) -> Facts:
+    """The keys of the result that are known before the first trial."""
+    problem = prepared.plan.problem
+    return {
+        "run": course.around.run_id,
+        "bundle": None,
+        "task": problem.task.value,
+        "metric": problem.metric,
+        "score": None,
+        "score_interval": None,
+        "baseline_score": None,
+        "spent_usd": None,
+        "budget_usd": float(course.budget.dollars),
+        "wall_seconds": None,
+        "deadline_seconds": course.budget.deadline_seconds,
+        "trials": 0,
+        "stopped_because": None,
+        "report": None,
+        "endpoint": None,
+        "score_how": prepared.how,
+    }
+
+
+def write_setup(course: Course, prepared: Prepared) -> None:
+    """Write into the scratch folder what every bench of this run loads."""
+    prepared.save(course.folder.scratch)
+    setup = {
+        "seed": course.spec.seed,
+        "timed": course.spec.time is not None,
+        "started": course.around.started,
+        "how": prepared.how,
+        "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
+        "example": one_row(prepared),
+    }
+    (course.folder.scratch / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
+
+
+def sentences_of(prepared: Prepared) -> list[str]:
+    """What a person should hear before the search starts."""
+    problem = prepared.plan.problem
+    measured = {
+        "held_out": f"{0 if prepared.held is None else len(prepared.held.y):,} rows are held out for the score",
+        "latest": f"the latest {0 if prepared.held is None else len(prepared.held.y):,} rows are held out for the score",
+        "test_file": "the score comes from the test file",
+        "cross_validation": "too few rows to hold some out: the score comes from repeated cross-validation",
+    }[prepared.how]
+    said = [
+        f"{prepared.source.name}: {prepared.rows:,} rows, {prepared.columns} columns; {problem.task.value} on "
+        f"'{problem.target}', judged by {problem.metric}; {measured}"
+    ]
+    if prepared.rejected:
+        said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
+    return [*said, *(f"! {finding.sentence}" for finding in prepared.plan.findings)]
+
+
+def one_row(prepared: Prepared) -> dict[str, Any]:
+    """A real row of the development part as JSON values, as a caller would send it."""
+    row: dict[str, Any] = prepared.example.slice(0, 1).to_pylist()[0]
+    return {name: _plain(row.get(name)) for name in prepared.plan.schema.names}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finished: Finished) -> str:
+    """The whole report; its receipt is drawn again by the supervisor when the run has ended."""
+    absent: dict[str, str] = {}
+    roi = None
+    if course.value is not None:
+        try:
+            roi = worth(course, prepared, finished)
+        except Exception as fault:  # the report must stand without it, and says why
+            absent["roi"] = str(fault)
+    held = held_predictions(prepared, finished)
+    if held is None:
+        absent["held_out"] = "Too few rows to hold some out: the score comes from cross-validation."
+    problem = prepared.plan.problem
+    facts = ReportFacts(
+        run=course.around.run_id,
+        task=problem.task.value,
+        data=data_facts(prepared),
+        spending=spending(course, sealer),
+        classes=problem.classes,
+        measurement=measurement(prepared, sealer, finished, held),
+        trials=tuple(trial_facts(course, outcome) for outcome in desk.outcomes()),
+        winner=Winner(
+            finished.winner.trial.family, (finished.winner.trial.id,), finished.fitted_on == "all", finished.note
+        ),
+        importances=finished.importances,
+        held_out=held,
+        roi=roi,
+        receipt=Receipt.from_ledger(course.meter.ledger, at=course.clock()),
+        bundle=sealer.bundle_id,
+        written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("lepton_ray", "ray", "lightgbm", "scikit-learn")},
+        commands=commands(course),
+        absent=absent,
+    )
+    return render(facts)
+
+
+def data_facts(prepared: Prepared) -> DataFacts:
+    """What the table was."""
+    plan, schema = prepared.plan, prepared.plan.schema
+    used = {*schema.names, plan.problem.target}
+    y = prepared.dev.y
+    counts = {name: int((y == code).sum()) for code, name in enumerate(plan.problem.classes)}
+    return DataFacts(
+        source=prepared.source.name,
+        target=plan.problem.target,
+        rows=prepared.rows,
+        kinds={kind.value: len(schema.of(kind)) for kind in Kind if schema.of(kind)},
+        dropped=tuple(name for name in prepared.source.names if name not in used),
+        size_bytes=prepared.source.size_bytes,
+        rejected_rows=prepared.rejected,
+        rejected_file="rejected.csv" if prepared.rejected else None,
+        target_counts=counts,
+        cleaning=tuple(plan.describe()),
+        findings=tuple(finding.sentence for finding in plan.findings),
+    )
+
+
+def spending(course: Course, sealer: Sealer) -> Spending:
+    """What was used of both limits until now."""
+    return Spending(
+        spent=course.meter.spent(),
+        wall_seconds=course.clock(),
+        budget=course.budget.dollars,
+        deadline_seconds=course.budget.deadline_seconds,
+        binding=course.budget.binding,
+        per_hour=course.budget.per_hour,
+        stopped_because=str(sealer.facts.get("stopped_because") or ""),
+    )
+
+
+def measurement(
+    prepared: Prepared, sealer: Sealer, finished: Finished, held: Predictions | None
+) -> Measurement:
+    """The score, its interval, and the same rows by other metrics."""
+    problem = prepared.plan.problem
+    metric = METRICS[problem.metric]
+    low, high = finished.held_out["interval"] or (None, None)
+    also = {}
+    if held is not None and len(held):
+        names = [name for name in ALSO[problem.task] if name != problem.metric]
+        also = {name: float(METRICS[name].score(held.y, held.values, None)) for name in names}
+    return Measurement(
+        metric=problem.metric,
+        greater_is_better=metric.greater_is_better,
+        score=finished.held_out["score"],
+        low=low,
+        high=high,
+        baseline=sealer.facts.get("baseline_score"),
+        how=HOW[prepared.how],  # type: ignore[arg-type]
+        rows=int(finished.held_out["rows"]),
+        folds=5 if prepared.held is None else None,
+        also=also,
+    )
+
+
+def trial_facts(course: Course, outcome: Outcome) -> TrialFacts:
+    """One line of the leaderboard."""
+    machine = course.meter.ledger.machine
+    return TrialFacts(
+        id=outcome.trial.id,
+        family=outcome.trial.family,
+        config={**outcome.trial.config, **outcome.effort},
+        rung=outcome.trial.rung,
+        score=outcome.score,
+        seconds=outcome.seconds,
+        dollars=machine.share(1, outcome.seconds),
+        driver=outcome.driver,
+        state=outcome.state,
+        reason=outcome.reason,
+    )
+
+
+def held_predictions(prepared: Prepared, finished: Finished) -> Predictions | None:
+    """What the scored model said of the rows held out."""
+    if prepared.held is None or finished.predictions is None or not finished.predictions.exists():
+        return None
+    return Predictions(prepared.held.y, np.load(finished.predictions, allow_pickle=False))
+
+
+def out_of_fold(course: Course, prepared: Prepared, finished: Finished) -> Predictions:
+    """What the winner said of development rows that it was not fitted on."""
+    path = course.folder.scratch / "oof" / f"{finished.winner.trial.id}.npz"
+    with np.load(path, allow_pickle=False) as saved:
+        return Predictions(prepared.dev.y[saved["rows"]], saved["predictions"])
+
+
+def worth(course: Course, prepared: Prepared, finished: Finished) -> Roi:
+    """Value minus cost: the threshold from out-of-fold predictions, the earning from held-out ones."""
+    assert course.value is not None
+    problem = prepared.plan.problem
+    return measure_roi(
+        course.value,
+        out_of_fold(course, prepared, finished),
+        held_predictions(prepared, finished),
+        Costs(course.meter.spent(), course.budget.per_hour),
+        answer=problem.positive or problem.target,
+        rng=np.random.default_rng(course.spec.seed),
+    )
+
+
+def commands(course: Course) -> tuple[tuple[str, str], ...]:
+    """Lines that a reader may want to type."""
+    folder = course.folder.path
+    return (
+        ("Predict a table", f"lepton predict {folder / 'bundle'} TABLE --out predictions.csv"),
+        ("Serve it", f"lepton serve {folder / 'bundle'}"),
+        ("See every trial", f"lepton trials {folder}"),
+        ("Run it again", f"lepton run --spec {folder / 'spec.json'}"),
+    )

@@ -1,0 +1,215 @@
+"""One run from a table to a served model. The sentence is ``drive``; what happens is told to a Screen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lepton_ray.errors import Interrupted, LeptonError, MoneyError, SearchError
+from lepton_ray.on_host import finishing, messages, telling
+from lepton_ray.on_host import search as host_search
+from lepton_ray.on_host.course import (
+    CLOSING_SECONDS,
+    REPORT_SECONDS,
+    SERVE_SECONDS,
+    Course,
+    Progress,
+    Screen,
+    arm,
+    begin,
+    listen,
+)
+from lepton_ray.on_host.opening import open_desk
+from lepton_ray.on_host.preparation import Prepared, prepare
+from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.on_ray.session import Session, short_temp_dir
+from lepton_ray.search.desk import Desk
+from lepton_ray.search.trial import Outcome
+from lepton_ray.spec import RunSpec, Surroundings
+
+RAY_WORTH_SECONDS = 25.0
+"""A search with less than this left is done without Ray, which needs about 8 s of it to be of use."""
+TRIAL_MEMORY_SHARE = 0.4
+OBJECT_STORE_BYTES = 150 * 2**20
+PRELOAD = ("lepton_ray.on_host.bench", "sklearn.linear_model", "lightgbm")
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Who carries out the work: one worker process, and Ray where the time is worth its start."""
+
+    worker: Worker
+    session: Session | None
+    memory_bytes: int
+    cpus: int
+
+
+def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
+    """Carry out one run; what it made lies in its folder, where the supervisor finds it."""
+    course = begin(spec, around, screen)
+    temp = short_temp_dir()
+    arm(course, (temp,))
+    listen(course)
+    hands = take_hands(course, temp)
+    prepared = ready(course, hands)
+    sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
+    desk = open_desk(course, prepared, sealer)
+    search(course, hands, desk)
+    finished = finish(course, hands, prepared, desk, sealer)
+    report(course, prepared, desk, sealer, finished)
+    if spec.serves and hands.session is not None:
+        serve(course, hands.session, prepared, sealer)
+    course.screen.close()
+    course.tell(messages.Done())
+
+
+def take_hands(course: Course, temp: Path) -> Hands:
+    """Start the worker, which imports while the table is read, and decide whether Ray is worth its start."""
+    import psutil
+
+    memory = int(psutil.virtual_memory().available * TRIAL_MEMORY_SHARE)
+    worker = Worker.start(
+        "lepton_ray.on_host.bench:open_bench",
+        {"scratch": str(course.folder.scratch)},
+        log=course.folder.path / "driver.log",
+        preload=PRELOAD,
+        memory_bytes=memory,
+        clock=course.clock,
+    )
+    left = course.budget.wall_seconds - course.clock() - REPORT_SECONDS - CLOSING_SECONDS
+    session = None
+    if left >= RAY_WORTH_SECONDS or course.spec.serves:
+        session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES)
+    return Hands(worker, session, memory, course.around.cpus)
+
+
+def ready(course: Course, hands: Hands) -> Prepared:
+    """Read the table, set rows apart, plan and clean; then Ray may boot."""
+    course.meter.enter("read")
+    prepared = prepare(course.spec)
+    course.folder.write_json("plan.json", prepared.plan.to_dict())
+    course.folder.write_json("profile.json", prepared.profile.to_dict())
+    if prepared.rejected:
+        prepared.source.rejected.write(course.folder.path / "rejected.csv")
+    telling.write_setup(course, prepared)
+    for sentence in telling.sentences_of(prepared):
+        course.screen.say(sentence)
+    if hands.session is not None:
+        hands.session.start()
+    return prepared
+
+
+def search(course: Course, hands: Hands, desk: Desk) -> None:
+    """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short."""
+    course.meter.enter("first models")
+    session = hands.session
+    on_ray = session is not None and desk.search_end() - course.clock() >= RAY_WORTH_SECONDS
+    course.screen.watch(lambda: look(course, desk))
+
+    def hand_over() -> bool:
+        if course.asked_to_stop.is_set():
+            desk.stop("you asked to stop")
+        return on_ray and session is not None and session.ready.is_set() and desk.best() is not None
+
+    threads = 1 if session is not None else hands.cpus
+    host_search.run(desk, hands.worker, course.clock, threads=threads, hand_over=hand_over)
+    if on_ray and session is not None and session.error is not None:
+        course.screen.say(f"Ray did not start ({session.error}); the search goes on without it.")
+        host_search.run(desk, hands.worker, course.clock, threads=hands.cpus, hand_over=lambda: hand_over() and False)
+    elif on_ray and desk.view(course.clock()).stopped_because is None:
+        course.meter.enter("search")
+        from lepton_ray.on_ray import search as ray_search
+
+        ray_search.run(
+            desk,
+            scratch=course.folder.scratch,
+            clock=course.clock,
+            memory_bytes=hands.memory_bytes,
+            asked_to_stop=course.asked_to_stop,
+        )
+
+
+def look(course: Course, desk: Desk) -> Progress:
+    """What a live view shows."""
+    seen = desk.view(course.clock())
+    best = "" if seen.best is None else f"{seen.best.score:.4f}"
+    family = "" if seen.best is None else seen.best.trial.family
+    return Progress(course.meter.ledger.stage or "", seen.elapsed, seen.finished, seen.running, best, family)
+
+
+def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer: Sealer) -> finishing.Finished:
+    """Fit the winner again on more rows and measure it where nothing saw the rows.
+
+    Raises:
+        Interrupted, MoneyError, SearchError: there is no model at all.
+    """
+    course.meter.enter("finish")
+    winner = desk.best()
+    if winner is None:
+        raise no_model(course, desk.outcomes())
+    reason = desk.view(course.clock()).stopped_because or "the search came to its end"
+    sealer.update(stopped_because=reason)
+    serving = SERVE_SECONDS if course.spec.serves else 0.0
+    held_rows = 0 if prepared.held is None else len(prepared.held.y)
+    finished = finishing.finish(
+        winner,
+        hands.worker,
+        sealer,
+        course.clock,
+        scratch=course.folder.scratch,
+        rungs=desk.rungs,
+        until=course.budget.wall_seconds - CLOSING_SECONDS - REPORT_SECONDS - serving,
+        threads=hands.cpus,
+        trials=len(desk.outcomes()),
+        held_rows=held_rows,
+    )
+    if held_rows == 0:
+        rng = np.random.default_rng(course.spec.seed)
+        problem, dev = prepared.plan.problem, prepared.dev
+        corrected = finishing.cross_validated(problem, dev.y, desk.outcomes(), course.folder.scratch, rng=rng)
+        if corrected is not None:
+            interval = [corrected.low, corrected.high]
+            sealer.update(score=corrected.score, score_interval=interval)
+            finished = finished.measured(corrected.score, interval)
+    return finished
+
+
+def no_model(course: Course, outcomes: tuple[Outcome, ...]) -> LeptonError:
+    """Why there is none."""
+    if course.asked_to_stop.is_set():
+        return Interrupted("You asked to stop before any model was there.", "Run it again.")
+    reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in outcomes if outcome.reason})
+    if reasons:
+        return SearchError(f"No model could be fitted ({'; '.join(reasons)[:400]}).", "See trials.jsonl in the run's folder.")
+    return MoneyError("The wall came before the first model.", "Give a larger --budget or a later --deadline.")
+
+
+def report(
+    course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finished: finishing.Finished
+) -> None:
+    """Write report.html and name it in the result."""
+    course.meter.enter("report")
+    if sealer.bundle_id is not None:
+        course.meter.ledger.note("bundle", sealer.bundle_id)
+    html = telling.report_html(course, prepared, desk, sealer, finished)
+    course.folder.write("report.html", html)
+    sealer.update(report=str(course.folder.report))
+
+
+def serve(course: Course, session: Session, prepared: Prepared, sealer: Sealer) -> None:
+    """Bring the winner up behind Ray Serve, prove it with a real row, and stay until asked to end."""
+    course.meter.enter("bring up endpoint")
+    from lepton_ray.on_ray import serving
+
+    session.wait(max(0.0, course.budget.wall_seconds - CLOSING_SECONDS - course.clock()))
+    endpoint = serving.deploy(course.folder.bundle.resolve(), port=course.spec.port)
+    serving.first_request(endpoint, telling.one_row(prepared))
+    sealer.update(endpoint=endpoint.url)
+    course.screen.close()
+    course.tell(messages.Serving(endpoint.url))
+    course.asked_to_stop.clear()
+    course.asked_to_stop.wait(course.spec.serve_seconds)
+    serving.teardown(endpoint)
+
+
