@@ -55,6 +55,7 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     prepared = ready(course, hands)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
     desk = open_desk(course, prepared, sealer)
+    course.screen.watch(lambda: look(course, prepared, desk))
     search(course, hands, desk)
     finished = finish(course, hands, prepared, desk, sealer)
     report(course, prepared, desk, sealer, finished)
@@ -105,8 +106,7 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
     course.meter.enter("first models")
     session = hands.session
     on_ray = session is not None and desk.search_end() - course.clock() >= RAY_WORTH_SECONDS
-    course.screen.watch(lambda: look(course, desk))
-
+    
     def hand_over() -> bool:
         if course.asked_to_stop.is_set():
             desk.stop("you asked to stop")
@@ -130,12 +130,23 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
         )
 
 
-def look(course: Course, desk: Desk) -> Progress:
+def look(course: Course, prepared: Prepared, desk: Desk) -> Progress:
     """What a live view shows."""
     seen = desk.view(course.clock())
-    best = "" if seen.best is None else f"{seen.best.score:.4f}"
-    family = "" if seen.best is None else seen.best.trial.family
-    return Progress(course.meter.ledger.stage or "", seen.elapsed, seen.finished, seen.running, best, family)
+    budget, ledger = course.budget, course.meter.ledger
+    return Progress(
+        stage=ledger.stage or "",
+        elapsed=seen.elapsed,
+        wall=budget.wall_seconds,
+        spent=str(course.meter.spent()),
+        budget=str(budget.dollars),
+        per_hour=str(budget.per_hour),
+        trials=seen.finished,
+        running=seen.running,
+        metric=prepared.plan.problem.metric,
+        best="" if seen.best is None else f"{seen.best.score:.4f}",
+        family="" if seen.best is None else seen.best.trial.family,
+    )
 
 
 def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer: Sealer) -> finishing.Finished:

@@ -34,8 +34,13 @@ class Progress:
 
     stage: str
     elapsed: float
+    wall: float
+    spent: str
+    budget: str
+    per_hour: str
     trials: int
     running: int
+    metric: str
     best: str
     family: str
 

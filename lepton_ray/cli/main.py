@@ -1,0 +1,79 @@
+"""The command line: registers one verb per file and turns errors into one sentence and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+import typer
+
+from lepton_ray import __version__
+from lepton_ray.cli import clean, doctor, past, predict, profile, refit, run, serve
+from lepton_ray.errors import Interrupted, LeptonError, UsageError
+from lepton_ray.on_host import messages
+from lepton_ray.spec import Surroundings
+
+app = typer.Typer(
+    name="lepton",
+    help="The best model a budget in dollars buys before a deadline, served, with a receipt for every cent.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+app.command("run")(run.run)
+app.command("profile")(profile.profile)
+app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
+app.command("runs")(past.runs)
+app.command("trials")(past.trials)
+app.command("receipt")(past.receipt)
+app.command("report")(past.report)
+app.command("refit")(refit.refit)
+app.command("doctor")(doctor.doctor)
+app.command("clean")(clean.clean)
+
+
+@app.command("version")
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        return int(code) if isinstance(code, int) else 0
+    except LeptonError as fault:
+        return told(fault)
+    except click.exceptions.Exit as ended:
+        return int(ended.exit_code)
+    except click.UsageError as fault:
+        verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+        return told(UsageError(fault.format_message(), f"See lepton {verb} --help.".replace("  ", " ")))
+    except (KeyboardInterrupt, click.Abort):
+        return told(Interrupted("You asked to stop.", ""))
+    except Exception as fault:
+        traceback.print_exc()
+        kind = type(fault).__name__
+        return told(LeptonError(f"An internal error: {kind}: {fault}.", "Please report it with the lines above."))
+
+
+def told(fault: LeptonError) -> int:
+    """Say a fault: to the supervisor where there is one, else on standard error."""
+    wall_fd = Surroundings.read().wall_fd
+    if wall_fd is not None:
+        messages.say(wall_fd, messages.Failed(fault.what, fault.hint, fault.exit_code))
+    else:
+        print(f"lepton: {fault}", file=sys.stderr)
+    return fault.exit_code
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)

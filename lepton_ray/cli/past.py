@@ -1,0 +1,132 @@
+"""lepton runs, trials, receipt, report: what earlier runs left on disk, read without changing anything."""
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lepton_ray.errors import UsageError
+from lepton_ray.money.ledger import Ledger
+from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.spec import RUNS_FOLDER
+
+RunArgument = Annotated[str, typer.Argument(help="A run's id (its beginning will do), or its folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+
+def runs(as_json: JsonOption = False) -> None:
+    """List the runs under lepton-runs, the latest last.
+
+    Example: lepton runs
+    """
+    found = [(folder, result_of(folder)) for folder in run_folders()]
+    if as_json:
+        typer.echo(json.dumps([{"folder": str(folder), **result} for folder, result in found], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "task", "metric", "score", "spent", "seconds", "trials", "stopped because"):
+        table.add_column(name, justify="right" if name in ("score", "spent", "seconds", "trials") else "left")
+    for folder, result in found:
+        table.add_row(folder.name, *(text(result.get(key)) for key in ("task", "metric", "score")), *costs(result))
+    Console().print(table if found else f"There are no runs under {RUNS_FOLDER}/ here.")
+
+
+def trials(run: RunArgument, as_json: JsonOption = False) -> None:
+    """List the trials of a run, the best first.
+
+    Example: lepton trials 20261122-1015
+    """
+    outcomes = sorted(
+        RunFolder(find(run)).trials(), key=lambda o: (-o.trial.rung, o.error if o.error is not None else float("inf"))
+    )
+    if as_json:
+        typer.echo(json.dumps([outcome.to_dict() for outcome in outcomes], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("trial", "family", "rung", "score", "seconds", "driver", "state", "configuration"):
+        table.add_column(name, justify="right" if name in ("score", "seconds", "rung") else "left")
+    for outcome in outcomes:
+        trial = outcome.trial
+        said = outcome.reason or json.dumps(trial.config)
+        table.add_row(
+            *(trial.id, trial.family, str(trial.rung), text(outcome.score), f"{outcome.seconds:.2f}"),
+            *(outcome.driver, outcome.state, said),
+        )
+    Console().print(table)
+
+
+def receipt(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Print what a run cost, stage by stage and trial by trial, from its ledger.
+
+    Example: lepton receipt 20261122-1015
+    """
+    drawn = Receipt.from_ledger(Ledger.open(RunFolder(find(run)).ledger))
+    typer.echo(json.dumps(drawn.to_dict(), indent=2) if as_json else drawn.to_text())
+
+
+def report(
+    run: RunArgument, show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False
+) -> None:
+    """Print where a run's report lies, or open it.
+
+    Example: lepton report 20261122-1015 --open
+    """
+    path = RunFolder(find(run)).report
+    if not path.exists():
+        raise UsageError(f"The run {run} has no report.", "It ended before one was written; see lepton receipt.")
+    typer.echo(str(path))
+    if show and not webbrowser.open(path.as_uri()):
+        raise UsageError("No browser could be opened here.", f"Open {path} yourself.")
+
+
+def find(run: str) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UsageError: none or several fit.
+    """
+    if (Path(run) / "ledger.jsonl").exists():
+        return Path(run)
+    fitting = [folder for folder in run_folders() if folder.name.startswith(run)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError(f"'{run}' fits {len(fitting)} runs.", f"Write more of it: {', '.join(f.name for f in fitting[:4])}.")
+    raise UsageError(f"There is no run '{run}' under {RUNS_FOLDER}/ here.", "See lepton runs, or give its folder.")
+
+
+def run_folders() -> list[Path]:
+    """Every folder under lepton-runs that holds a ledger, in order of name."""
+    home = Path(RUNS_FOLDER)
+    return sorted(path.parent for path in home.glob("*/ledger.jsonl")) if home.exists() else []
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What the run's result.json says; empty where there is none."""
+    path = folder / "result.json"
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def costs(result: dict[str, Any]) -> list[str]:
+    spent, wall = result.get("spent_usd"), result.get("wall_seconds")
+    return [
+        "–" if spent is None else f"${spent:.6f}",
+        "–" if wall is None else f"{wall:.1f}",
+        text(result.get("trials")),
+        text(result.get("stopped_because") or result.get("error")),
+    ]
+
+
+def text(value: Any) -> str:
+    """A cell of a table."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

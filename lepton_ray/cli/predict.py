@@ -1,0 +1,24 @@
+"""lepton predict: a table in, the same rows with predictions out."""
+
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
+    table: Annotated[str, typer.Argument(help="The table to predict, in any format that lepton run reads.")],
+    out: Annotated[str, typer.Option(help="Where to write: FILE.csv or FILE.parquet.")],
+    keep: Annotated[str, typer.Option(help="Columns of the table to keep beside the predictions: id,name.")] = "",
+) -> None:
+    """Predict a table: `prediction` and, for classes, `probability_<class>`; one row out per row in, order kept.
+
+    Example:
+
+      lepton predict lepton-runs/20261122-101500-ab12/bundle new.csv --out predictions.csv --keep id
+    """
+    from lepton_ray.bundle.predictor import predict_file
+
+    names = tuple(name.strip() for name in keep.split(",") if name.strip())
+    rows = predict_file(bundle, table, out, keep=names)
+    typer.echo(f"{rows:,} rows predicted into {out}", err=True)

@@ -1,0 +1,93 @@
+"""lepton run: the main job."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lepton_ray.cli.screen import screen_for
+from lepton_ray.spec import RunSpec, Surroundings
+
+EXAMPLES = """
+Examples:
+
+  lepton run churn.csv --target Churn
+
+  lepton run churn.csv --target Churn --budget 0.02 --deadline 5m --value value.yaml
+
+  lepton run sales/ --target amount --time day --drop id,comment --no-serve --json
+
+  lepton run builtin:breast_cancer
+"""
+
+
+def run(
+    table: Annotated[str | None, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), a folder of them, or builtin:NAME.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column you want to know.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Dollars that the run may cost: 0.02, '2 cents'.")] = None,
+    deadline: Annotated[str | None, typer.Option(help="Time that it may take: 60s, 5m, 1h. Default 60s.")] = None,
+    task: Annotated[str | None, typer.Option(help="auto, binary, multiclass or regression.")] = None,
+    metric: Annotated[str | None, typer.Option(help="auto, roc_auc, log_loss, accuracy, f1, rmse, mae, r2, …")] = None,
+    positive: Annotated[str | None, typer.Option(help="The class that counts as positive.")] = None,
+    drop: Annotated[str | None, typer.Option(help="Columns to leave out: A,B.")] = None,
+    types: Annotated[str | None, typer.Option(help="Kinds of columns: a=category,b=date,c=number,d=text.")] = None,
+    plan: Annotated[str | None, typer.Option(help="A cleaning plan, as an earlier run wrote it and you edited it.")] = None,
+    weight: Annotated[str | None, typer.Option(help="Column with the weight of each row.")] = None,
+    group: Annotated[str | None, typer.Option(help="Column whose equal values stay on one side of every split.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column in whose order rows are split: the latest are held out.")] = None,
+    test: Annotated[str | None, typer.Option(help="A table to measure the score on instead of held-out rows.")] = None,
+    value: Annotated[str | None, typer.Option(help="YAML: what right and wrong decisions are worth.")] = None,
+    price: Annotated[str | None, typer.Option(help="What this machine costs, in dollars per hour.")] = None,
+    families: Annotated[str | None, typer.Option(help="Model families: linear,lightgbm or module:Class.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every split and draw.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder. Default lepton-runs/<id>.")] = None,
+    spec: Annotated[str | None, typer.Option(help="YAML with any of these options; flags win.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the endpoint.")] = None,
+    serve: Annotated[bool | None, typer.Option("--serve/--no-serve", help="Serve the model at the end (default on a terminal).")] = None,
+    serve_for: Annotated[str | None, typer.Option(help="Serve it for so long: 30s.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Turn a table into a priced, served model: profile, search under a hard wall, report, endpoint."""
+    given: dict[str, Any] = dict(locals())
+    for name in ("spec", "serve", "serve_for", "json"):
+        given.pop(name)
+    around = Surroundings.read()
+    on_terminal = sys.stderr.isatty() and sys.stdin.isatty() and not json
+    if serve_for is not None:
+        given["serve"] = serve_for
+    elif serve is not None or not spec:
+        given["serve"] = "serve" if (on_terminal if serve is None else serve) else "no-serve"
+    if json:
+        given["json"] = True
+    builtin(given, around)
+    wanted = RunSpec.from_options(given, spec)
+    screen = screen_for(json=json)
+    from lepton_ray.pipeline import drive
+
+    try:
+        drive(wanted, around, screen)
+    finally:
+        screen.close()
+
+
+run.__doc__ = (run.__doc__ or "") + EXAMPLES
+
+
+def builtin(given: dict[str, Any], around: Surroundings) -> None:
+    """Write a table that ships with the package where the run can read it, and name its target."""
+    name = given.get("table")
+    if not isinstance(name, str) or not name.startswith("builtin:"):
+        return
+    import tempfile
+
+    import pyarrow.parquet as pq
+
+    from lepton_ray.datasets import load_builtin_dataset
+
+    dataset = load_builtin_dataset(name.removeprefix("builtin:"))
+    folder = Path(tempfile.mkdtemp(prefix="lepton-table-"))
+    path = folder / f"{name.removeprefix('builtin:')}.parquet"
+    pq.write_table(dataset.table, path)
+    given["table"] = str(path)
+    given["target"] = given.get("target") or dataset.target
