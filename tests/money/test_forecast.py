@@ -51,6 +51,7 @@ def test_the_prior_is_wide_and_gives_way() -> None:
         assert forecast.quantile("a", 100, 0.5) == pytest.approx(1.0)
         widths.append(forecast.quantile("a", 100))
     assert widths[0] == pytest.approx(3.56, abs=0.01) and widths == sorted(widths, reverse=True)
+    assert widths[1] == pytest.approx(3.0, abs=0.01)
     assert widths[2] < 2 and widths[9] < 1.5
 
 

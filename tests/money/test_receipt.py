@@ -3,10 +3,11 @@
 import json
 import tempfile
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lepton_ray.money.budget import Budget
@@ -170,6 +171,7 @@ class Tags(HTMLParser):
 
 
 @given(st.text(min_size=1, max_size=30))
+@example("<img src=x onerror=alert(1)>")
 @settings(max_examples=25, deadline=None)
 def test_names_stay_text_in_html(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -226,3 +228,13 @@ def test_a_run_that_ends_at_its_wall_held_it(lengths: list[float]) -> None:
     assert receipt.held and receipt.total.seconds == wall
     lines = [*receipt.stages, receipt.unexplained]
     assert Dollars.total(line.dollars for line in lines) == Dollars.of_rate(ledger.machine.per_hour, wall)
+
+
+def test_the_wall_is_a_time_and_not_a_sum_of_spans(tmp_path: Path) -> None:
+    times = [0.0, 0.1, 18.2, 53.6, 60.0]
+    assert sum(after - before for before, after in pairwise(times)) > 60.0
+    ledger = Ledger.create(tmp_path / "l.jsonl", "r1", machine_price(2), 0.0)
+    for at in times[:-1]:
+        ledger.enter(f"stage {at}", at)
+    ledger.close(times[-1])
+    assert Receipt.from_ledger(ledger, budget=Budget.resolve(None, 60, ledger.machine.per_hour)).held
