@@ -1,0 +1,42 @@
+"""Frames of other libraries (pandas, polars, anything that exports Arrow) as Arrow tables. Knows no files."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from lepton_ray.errors import DataError
+from lepton_ray.table.dialect import check_names
+
+
+def table_of(frame: Any) -> Any:
+    """A frame as an Arrow table, or a clear refusal."""
+    if isinstance(frame, pa.Table):
+        table = frame
+    elif isinstance(frame, pa.RecordBatch):
+        table = pa.Table.from_batches([frame])
+    elif type(frame).__module__.split(".")[0] == "pandas" and hasattr(frame, "columns"):
+        table = _from_pandas(frame)
+    elif hasattr(frame, "collect_schema") and hasattr(frame, "collect"):  # polars' LazyFrame
+        return table_of(frame.collect())
+    elif hasattr(frame, "__arrow_c_stream__") and hasattr(frame, "columns"):
+        table = pa.table(frame)
+    else:
+        kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+        raise DataError(f"A {kind} is not a table.", "Give a path, or a pandas, polars or Arrow table.")
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    check_names("The table", tuple(table.column_names))
+    return table.replace_schema_metadata(None)
+
+
+def _from_pandas(frame: Any) -> Any:
+    """A pandas frame; columns of mixed objects become text."""
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    check_names("The table", tuple(frame.columns))
+    columns = {}
+    for name in frame.columns:
+        series = frame[name]
+        try:
+            columns[name] = pa.Array.from_pandas(series)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            columns[name] = pa.array([None if gone else str(cell) for cell, gone in zip(series, series.isna())])
+    return pa.table(columns)

@@ -1,0 +1,196 @@
+"""One file at a time as raw blocks: CSV (every cell a string), Parquet, JSON lines, each also gzipped. Decides nothing."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pv
+import pyarrow.json as pj
+import pyarrow.parquet as pq
+
+from lepton_ray.errors import DataError
+from lepton_ray.table.dialect import SAMPLE_BYTES, Dialect, find_dialect, find_encoding, refuse_foreign
+
+BLOCK_BYTES = 16 << 20
+_PARQUET_ROWS = 1 << 17
+_HIGH = bytes(range(0x80, 0x100))
+_ASCII = bytes(range(0x80))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that does not fit the table: the file, the row's number in it (from 1) and its text."""
+
+    file: str
+    row: int | None
+    text: str
+
+
+Keep = Callable[[Rejected], None]
+
+
+def opened(path: Path) -> Any:
+    """The bytes of a file, unzipped if it is gzipped; reading may fail as DataError."""
+    try:
+        raw = path.open("rb")
+        magic = raw.read(2)
+        raw.seek(0)
+        return gzip.open(raw) if magic == b"\x1f\x8b" else raw
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.", "Check the path.") from None
+    except PermissionError:
+        raise DataError(f"{path} cannot be read: permission denied.", "Give yourself the right to read it.") from None
+    except OSError as fault:
+        raise DataError(f"{path} cannot be read: {fault.strerror or fault}.", "Check the file.") from None
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file, unzipped."""
+    with opened(path) as file:
+        try:
+            return bytes(file.read(SAMPLE_BYTES))
+        except (OSError, EOFError) as fault:
+            raise DataError(f"{path} cannot be read: {fault}.", "The gzip file is damaged: make it again.") from None
+
+
+def find_format(path: Path, head: bytes) -> str:
+    """``parquet``, ``jsonl`` or ``csv``, by the first bytes."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    refuse_foreign(path.name, head)
+    if not head.strip():
+        raise DataError(f"{path.name} is empty.", "Give a file with a header line and at least two rows.")
+    if path.name.lower().removesuffix(".gz").endswith((".parquet", ".pq")):
+        raise DataError(f"{path.name} is no Parquet file, whatever its name.", "Write it again or correct the name.")
+    return "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
+
+
+def dialect_of(path: Path, head: bytes) -> Dialect:
+    """How a CSV file is written. All of its bytes are looked at, because one of them tells Latin-1 from UTF-8."""
+    encoding = find_encoding(path.name, head, b"" if _is_utf8(path) else _high_bytes(path))
+    if encoding == "utf-16":
+        head = head[: len(head) // 2 * 2]
+    text = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, errors="replace")
+    return find_dialect(path.name, text, encoding, cut=len(head) == SAMPLE_BYTES)
+
+
+def _is_utf8(path: Path) -> bool:
+    rest = b""
+    with opened(path) as file:
+        while chunk := file.read(BLOCK_BYTES):
+            if not rest and chunk.isascii():
+                continue
+            chunk = rest + chunk
+            try:
+                chunk.decode()
+                rest = b""
+            except UnicodeDecodeError as fault:
+                if fault.reason != "unexpected end of data" or len(chunk) - fault.start > 3:
+                    return False
+                rest = chunk[fault.start :]
+    return not rest
+
+
+def _high_bytes(path: Path) -> bytes:
+    """Which bytes above 0x7f a file has."""
+    with opened(path) as file:
+        found = set()
+        while chunk := file.read(BLOCK_BYTES):
+            found |= set(chunk.translate(None, _ASCII))
+        return bytes(sorted(found))
+
+
+def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
+    """The blocks of a CSV file, every cell a string; rows of another width go to ``keep``."""
+
+    def set_aside(row: Any) -> str:
+        keep(Rejected(str(path), row.number, row.text))
+        return "skip"
+
+    names = list(dialect.names)
+    with opened(path) as file:
+        try:
+            reader = pv.open_csv(
+                file,
+                pv.ReadOptions(
+                    use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding
+                ),
+                pv.ParseOptions(
+                    delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside
+                ),
+                pv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=True
+                ),
+            )
+            first = dialect.header
+            for batch in reader:
+                block = pa.Table.from_batches([batch])
+                if first and block.num_rows:
+                    block, first = block.slice(1), False
+                if block.num_rows:
+                    yield block
+        except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as fault:
+            raise _unreadable(path, fault) from None
+
+
+def read_parquet(path: Path) -> Iterator[Any]:
+    """The blocks of a Parquet file."""
+    try:
+        with opened(path) as file:
+            whole = pa.BufferReader(file.read()) if isinstance(file, gzip.GzipFile) else file
+            for batch in pq.ParquetFile(whole).iter_batches(_PARQUET_ROWS, use_threads=False):
+                block = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+                yield block.rename_columns([name.strip() for name in block.column_names])
+    except (pa.ArrowException, OSError) as fault:
+        raise _unreadable(path, fault) from None
+
+
+def read_jsonl(path: Path, keep: Keep) -> Iterator[Any]:
+    """The blocks of a JSON-lines file; where a column mixes types, its cells become text."""
+    with opened(path) as file:
+        try:
+            options = pj.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+            yield pj.read_json(file, options)
+            return
+        except (pa.ArrowException, OSError, EOFError):
+            pass
+    yield _read_mixed_json(path, keep)
+
+
+def _read_mixed_json(path: Path, keep: Keep) -> Any:
+    """A JSON-lines file that Arrow refuses, line by line; broken lines go to ``keep``."""
+    rows: list[dict[str, Any]] = []
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            text = line.decode("utf-8-sig", errors="replace").strip()
+            try:
+                row = json.loads(text) if text else None
+            except ValueError:
+                row = text
+            if isinstance(row, dict):
+                rows.append(row)
+            elif text:
+                keep(Rejected(str(path), number, text))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if not names:
+        raise DataError(f"{path.name} holds no JSON objects.", "Write one JSON object per line.")
+    return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
+
+
+def _json_column(cells: list[Any]) -> Any:
+    try:
+        return pa.array(cells)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        texts = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
+        return pa.array(texts, type=pa.string())
+
+
+def _unreadable(path: Path, fault: Exception) -> DataError:
+    reason = str(fault).split("\n")[0].rstrip(".")[:200]
+    if "straddling" in reason or "out of sync" in reason:
+        return DataError(f"{path.name}: a quoted cell does not end.", 'Close or double the quote (") in the file.')
+    return DataError(f"{path.name} cannot be read: {reason}.", "Repair the file or save it again.")
