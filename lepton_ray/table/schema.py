@@ -44,7 +44,7 @@ class Schema:
 
     def of(self, kind: Kind) -> tuple[str, ...]:
         """The names of the columns of one kind, in order."""
-        return tuple(column.name for column in self.columns if column.kind is kind)
+        return tuple(column.name for column in self.columns if column.kind == kind)
 
     def to_dict(self) -> dict[str, Any]:
         """The schema as JSON values."""

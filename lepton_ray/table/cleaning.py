@@ -1,0 +1,365 @@
+"""The cleaning plan: what each column means, what is learned, which rows train. Made from a profile; fits nothing else.
+
+Column rules clean each cell by itself, so a block and its rows, cleaned one by one, agree. Row rules (duplicates,
+outliers of the target) choose rows for training only: a table to predict or to score keeps all of its rows.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lepton_ray.errors import DataError
+from lepton_ray.table import kinds, values
+from lepton_ray.table.column_plan import CLEAN_TYPES, IN_WORDS, ColumnPlan, Reason
+from lepton_ray.table.fields import Fields, nearest, parsed
+from lepton_ray.table.finding import Finding
+from lepton_ray.table.hashing import hash_column, hash_rows, mix
+from lepton_ray.table.profile import ColumnProfile, Profile
+from lepton_ray.table.schema import Column, Kind, Problem, Schema, Task
+from lepton_ray.table.target import METRICS, make_problem
+
+VERSION = 1
+MIN_ROWS = 10
+OUTLIER_RANGES = 50.0
+"""A target further from the quartiles than so many times their distance is taken for an error of writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """Which rows train: without exact ``duplicates`` (if true) and with a target from ``lowest`` to ``highest``."""
+
+    duplicates: bool = False
+    lowest: float | None = None
+    highest: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rules as JSON values."""
+        return {"drop_duplicates": self.duplicates, "lowest_target": self.lowest, "highest_target": self.highest}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "RowRules":
+        """The inverse of ``to_dict``."""
+        fields.only("drop_duplicates", "lowest_target", "highest_target")
+        bounds = fields.optional_number("lowest_target"), fields.optional_number("highest_target")
+        return cls(fields.flag("drop_duplicates"), *bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class CleaningPlan:
+    """How a raw block becomes a clean one, and how the target is read."""
+
+    columns: tuple[ColumnPlan, ...]
+    target: ColumnPlan
+    problem: Problem
+    rows: RowRules = RowRules()
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    missing_words: tuple[str, ...] = values.MISSING_WORDS
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of a clean block."""
+        return Schema(tuple(Column(column.name, column.kind) for column in self.columns if column.use))
+
+    def clean(self, block: Any) -> Any:
+        """The features of a raw block, typed by the plan; extra columns are ignored."""
+        used = [column for column in self.columns if column.use]
+        _require(block, [column.name for column in used])
+        arrays = [column.clean(block.column(column.name), self.missing_words) for column in used]
+        schema = pa.schema([(column.name, CLEAN_TYPES[column.kind]) for column in used])
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def labels(self, block: Any) -> npt.NDArray[Any]:
+        """The target of a raw block: class codes (-1: missing or no known class), or numbers (NaN: missing)."""
+        _require(block, [self.target.name])
+        cleaned = self.target.clean(block.column(self.target.name), values.MISSING_TARGET_WORDS)
+        if self.problem.task is Task.REGRESSION:
+            return np.asarray(cleaned.to_numpy(zero_copy_only=False), dtype=np.float64)
+        codes = pc.index_in(cleaned, value_set=pa.array(self.problem.classes, type=pa.string()))
+        return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def weights(self, block: Any) -> npt.NDArray[np.float64] | None:
+        """The weights of the rows of a raw block, or None if the plan has no weight."""
+        if self.weight is None:
+            return None
+        _require(block, [self.weight])
+        column = ColumnPlan(self.weight, Kind.NUMBER).clean(block.column(self.weight), self.missing_words)
+        weights = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+        if not (weights >= 0).all():
+            raise DataError(
+                f"The weight {self.weight!r} is missing or negative in {int((~(weights >= 0)).sum()):,} rows.",
+                "Fill it with numbers from zero up.",
+            )
+        return weights
+
+    def training_rows(self, clean: Any, y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which rows of a clean block train: those with a target in bounds, and the first of exact duplicates."""
+        if self.problem.task is Task.REGRESSION:
+            lowest = -math.inf if self.rows.lowest is None else self.rows.lowest
+            highest = math.inf if self.rows.highest is None else self.rows.highest
+            keep = (y >= lowest) & (y <= highest)
+        else:
+            keep = y >= 0
+        if self.rows.duplicates:
+            keys = mix(hash_rows(clean, clean.column_names) ^ hash_column(pa.array(y)))
+            first = np.zeros(len(y), dtype=bool)
+            first[np.unique(keys, return_index=True)[1]] = True
+            keep = keep & first
+        return np.asarray(keep, dtype=bool)
+
+    def set_aside(self, suspects: Iterable[Finding]) -> "CleaningPlan":
+        """The plan without the columns that are suspected of knowing the answer, unless the user typed them.
+
+        If no column would be left, all stay: then the answer may honestly be that easy.
+        """
+        suspects = tuple(suspects)
+        names = {suspect.column for suspect in suspects}
+        gone = [column.name for column in self.columns if column.use and not column.by_user and column.name in names]
+        if len(gone) == len(self.schema.names):
+            note = Finding("leak", None, "Every column is suspected of knowing the answer, so all are used. Check them.")
+            return replace(self, findings=(*self.findings, *suspects, note))
+        columns = tuple(
+            replace(column, reason=Reason.LEAK) if column.name in gone else column for column in self.columns
+        )
+        return replace(self, columns=columns, findings=(*self.findings, *suspects))
+
+    def describe(self) -> list[str]:
+        """The plan in sentences: what is learned, what becomes of each column and why, which rows train."""
+        problem = self.problem
+        what = f"{problem.task.value} task" if problem.task is Task.REGRESSION else f"{problem.task.value} classification"
+        classes = f" of {len(problem.classes)} classes" if len(problem.classes) > 2 else ""
+        sought = f", looking for {problem.positive!r}" if problem.positive is not None else ""
+        said = [f"The target {problem.target!r} is a {what}{classes}{sought}, measured by {problem.metric}."]
+        by_column: dict[str | None, list[str]] = {}
+        for finding in self.findings:
+            by_column.setdefault(finding.column, []).append(finding.sentence)
+        for column in (*self.columns, self.target):
+            if column is self.target:
+                head = f"{column.name!r} is the target."
+            elif column.reason is None:
+                head = f"{column.name!r} is a {column.kind.value} column{' (you said so)' if column.by_user else ''}."
+            else:
+                head = f"{column.name!r} is left out: {IN_WORDS[column.reason]}."
+            said.append(" ".join([head, *by_column.pop(column.name, [])]))
+        return said + by_column.pop(None, [])
+
+    def to_json(self) -> str:
+        """The plan as a JSON text that can be edited and given back."""
+        facts = {
+            "version": VERSION,
+            "problem": self.problem.to_dict(),
+            "target": self.target.to_dict(),
+            "rows": self.rows.to_dict(),
+            "weight": self.weight,
+            "group": self.group,
+            "time": self.time,
+            "columns": [column.to_dict() for column in self.columns],
+            "missing_words": list(self.missing_words),
+            "findings": [{"kind": f.kind, "column": f.column, "sentence": f.sentence} for f in self.findings],
+        }
+        return json.dumps(facts, indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "The plan") -> "CleaningPlan":
+        """The inverse of ``to_json``; whatever is wrong in an edited plan is refused by its place."""
+        fields = parsed(text, where)
+        if fields.values.get("version") != VERSION:
+            raise DataError(f"{where} is not a cleaning plan of version {VERSION}.", "Write it with lepton profile.")
+        fields.only("version", "problem", "target", "rows", "weight", "group", "time", "columns", "missing_words", "findings")
+        plan = cls(
+            tuple(ColumnPlan.from_fields(column) for column in fields.objects("columns")),
+            ColumnPlan.from_fields(fields.object("target")),
+            _problem_of(fields.object("problem")),
+            RowRules.from_fields(fields.object("rows")),
+            *(fields.optional_text(name) for name in ("weight", "group", "time")),
+            tuple(word.lower() for word in fields.texts("missing_words")),
+            tuple(
+                Finding(found.text("kind"), found.optional_text("column"), found.text("sentence"))
+                for found in fields.objects("findings")
+            ),
+        )
+        _check_columns(plan, where)
+        return plan
+
+
+def _problem_of(fields: Fields) -> Problem:
+    """A problem from an edited plan."""
+    fields.only("target", "task", "classes", "metric", "positive")
+    task, classes = fields.choice("task", Task), fields.texts("classes")
+    metric = fields.one_of("metric", [name for name, tasks in METRICS.items() if task in tasks])
+    positive = fields.optional_text("positive")
+    wrong = {
+        Task.BINARY: len(classes) != 2 or positive != classes[-1],
+        Task.MULTICLASS: len(classes) < 2 or positive is not None,
+        Task.REGRESSION: bool(classes) or positive is not None,
+    }[task]
+    if wrong or len(set(classes)) < len(classes):
+        raise DataError(
+            f"{fields.where}.classes does not fit a {task.value} task.",
+            "A binary task has two classes, the positive one last; a multiclass task several; a regression none.",
+        )
+    return Problem(fields.text("target"), task, classes, metric, positive)
+
+
+def _check_columns(plan: CleaningPlan, where: str) -> None:
+    names = [column.name for column in plan.columns]
+    for name in names:
+        if names.count(name) > 1 or name == plan.problem.target:
+            raise DataError(f"{where} names the column {name!r} twice.", "Remove one of its entries.")
+    if plan.target.name != plan.problem.target:
+        raise DataError(f"{where}.target is not {plan.problem.target!r}.", "Give both places the same name.")
+    _check_some_left(plan.columns)
+
+
+def _check_some_left(columns: Sequence[ColumnPlan]) -> None:
+    if not any(column.use for column in columns):
+        why = "; ".join(f"{column.name!r}: {IN_WORDS[column.reason]}" for column in columns[:5] if column.reason)
+        raise DataError(
+            f"No column is left to learn from{f' ({why})' if why else ''}.",
+            "Add columns, or bring one back with --types column=kind.",
+        )
+
+
+def _require(block: Any, names: Sequence[str]) -> None:
+    """Refuse a block that lacks columns."""
+    absent = [name for name in names if name not in set(block.column_names)]
+    if absent:
+        some = ", ".join(map(repr, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        raise DataError(
+            f"The table lacks the column{'s' if len(absent) > 1 else ''} {some}.",
+            nearest(absent[0], list(block.column_names)),
+        )
+
+
+def make_plan(
+    profile: Profile,
+    *,
+    target: str,
+    drop: Sequence[str] = (),
+    types: Mapping[str, str] | None = None,
+    weight: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    positive: str | None = None,
+    task: str = "auto",
+    metric: str = "auto",
+) -> CleaningPlan:
+    """Judge a table from its profile; ``types`` (name to kind) overrides every judgement, suspicion included."""
+    types = types or {}
+    roles = {Reason.WEIGHT: weight, Reason.GROUP: group, Reason.TIME: time}
+    _check_request(profile, target, types, [*drop, *types, *(name for name in roles.values() if name)])
+    problem, target_plan = make_problem(profile.column(target), task=task, metric=metric, positive=positive)
+    given = {name: reason for reason, name in roles.items() if name} | dict.fromkeys(drop, Reason.DROPPED)
+    columns, found = [], []
+    for column in profile.columns:
+        if column.name == target:
+            continue
+        kind = Kind(types[column.name]) if column.name in types else None
+        plan = kinds.judge(column, kind)
+        if kind is None and column.name in given:
+            plan = replace(plan, reason=given[column.name])
+        columns.append(plan)
+        found += kinds.findings(column, plan) if plan.use else []
+    _check_some_left(columns)
+    rules, said = _row_rules(profile, problem, columns)
+    found += [*_target_findings(profile.column(target), problem), *said]
+    return CleaningPlan(
+        tuple(columns), target_plan, problem, rules, weight, group, time, findings=tuple(found)
+    )
+
+
+def _check_request(profile: Profile, target: str, types: Mapping[str, str], named: Iterable[str]) -> None:
+    """Refuse columns that are not there, kinds that there are not, and tables without columns or rows."""
+    names = list(profile.names)
+    for name in (target, *named):
+        if name not in names:
+            what = "target " if name == target else ""
+            raise DataError(f"The table has no {what}column {name!r}.", nearest(name, names))
+    if len(names) < 2:
+        raise DataError(f"The table has one column only ({names[0]!r}).", "Check the delimiter, or add columns.")
+    if profile.rows < MIN_ROWS:
+        raise DataError(
+            f"The table has {profile.rows} row{'s' if profile.rows != 1 else ''} to learn from, fewer than {MIN_ROWS}.",
+            "Give more rows.",
+        )
+    if target in types:
+        raise DataError(f"{target!r} is the target and has no kind.", "Say what is learned with --task.")
+    for name, kind in types.items():
+        if kind not in list(Kind):
+            raise DataError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, list(Kind)))
+
+
+def _target_findings(column: ColumnProfile, problem: Problem) -> list[Finding]:
+    absent = column.rows - column.present
+    found = []
+    if absent:
+        sentence = f"{absent:,} of {column.rows:,} rows have no target and do not train."
+        found.append(Finding("missing-target", column.name, sentence))
+    if problem.task is Task.REGRESSION and column.numbers.infinite:
+        sentence = f"{column.numbers.infinite:,} rows have an infinite target and do not train."
+        found.append(Finding("infinite", column.name, sentence))
+    return found
+
+
+def _row_rules(profile: Profile, problem: Problem, columns: Sequence[ColumnPlan]) -> tuple[RowRules, list[Finding]]:
+    """Which rows train, and why."""
+    lowest, highest, found = None, None, []
+    if problem.task is Task.REGRESSION:
+        lowest, highest, found = _target_bounds(profile.column(problem.target))
+    drop, said = _duplicates(profile, columns)
+    return RowRules(drop, lowest, highest), found + said
+
+
+def _duplicates(profile: Profile, columns: Sequence[ColumnPlan]) -> tuple[bool, list[Finding]]:
+    """Drop exact duplicates where rows are so rich that they cannot be equal by chance."""
+    used = [profile.column(column.name) for column in columns if column.use]
+    possible = sum(math.log(max(column.values.distinct, 1)) for column in used)
+    rich = possible > 3 * math.log(profile.rows)
+    if not profile.duplicates:
+        return rich, []
+    about = "" if profile.duplicates_are_exact else "about "
+    what = f"{about}{profile.duplicates:,} of {profile.rows:,} rows repeat another row exactly".capitalize()
+    why = "each trains once." if rich else "they stay, because so few columns are often equal by chance."
+    return rich, [Finding("duplicates", None, f"{what}; {why}")]
+
+
+def _target_bounds(column: ColumnProfile) -> tuple[float | None, float | None, list[Finding]]:
+    """Bounds far outside the quartiles, where the target has values beyond them."""
+    first, third = quantiles(column, (0.25, 0.75))
+    reach = OUTLIER_RANGES * (third - first)
+    if not column.numbers.lowest or not reach > 0:
+        return None, None, []
+    lowest = first - reach if column.numbers.lowest[0][0] < first - reach else None
+    highest = third + reach if column.numbers.highest[0][0] > third + reach else None
+    if lowest is None and highest is None:
+        return None, None, []
+    bounds = " or ".join(
+        f"{word} {bound:g}" for word, bound in (("below", lowest), ("above", highest)) if bound is not None
+    )
+    sentence = f"Rows with a target {bounds} do not train: so far out, it is likely an error of writing."
+    return lowest, highest, [Finding("outliers", column.name, sentence)]
+
+
+def quantiles(column: ColumnProfile, shares: Sequence[float]) -> list[float]:
+    """Quantiles of a column of numbers, from its tally; NaN if it has none."""
+    decimal = "," if column.numbers.comma > column.numbers.dotted else "."
+    from lepton_ray.table.numerals import read_numbers
+
+    numbers = read_numbers(pa.array([text for _, text, _ in column.values.entries], type=pa.string()), decimal)
+    weights = np.array([count for _, _, count in column.values.entries], dtype=np.float64)
+    known = np.isfinite(numbers)
+    order = np.argsort(numbers[known], kind="stable")
+    numbers, weights = numbers[known][order], weights[known][order]
+    if not len(numbers):
+        return [math.nan] * len(shares)
+    places = np.searchsorted(np.cumsum(weights), np.array(shares) * weights.sum())
+    return [float(numbers[min(place, len(numbers) - 1)]) for place in places]
