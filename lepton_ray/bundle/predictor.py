@@ -1,0 +1,110 @@
+"""``lepton predict``: a table file in, a file of predictions out, block by block. Knows no command line."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.bundle.files import new_file
+from lepton_ray.bundle.rows import check_names
+from lepton_ray.errors import DataError, UsageError
+from lepton_ray.table.source import open_source
+
+Write = Callable[[pa.Table], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What was written.
+
+    Attributes:
+        rejected: how many lines of the table are no rows; they have no answer and lie in ``rejected_path``.
+    """
+
+    path: Path
+    rows: int
+    rejected: int
+    rejected_path: Path | None
+
+
+def predict_file(bundle_folder: Path, table_path: Path, out_path: Path, keep: Sequence[str] = ()) -> Predicted:
+    """Predict every row of a table and write the answers beside the columns to keep: order kept, whole or not at all.
+
+    Raises:
+        UsageError: the name of the output says neither CSV nor Parquet.
+        BundleError: the bundle is damaged, foreign or lost.
+        DataError: the table cannot be read, or lacks a column.
+        EnvironmentFault: the output cannot be written.
+    """
+    out_path = Path(out_path)
+    writer = _WRITERS.get(out_path.suffix.lower())
+    if writer is None:
+        raise UsageError(f"{out_path} ends neither in .csv nor in .parquet.", "The ending chooses the format.")
+    bundle = Bundle.load(bundle_folder)
+    source = open_source(table_path)
+    rows = 0
+    with new_file(out_path) as temporary, writer(temporary) as write:
+        for block in source.blocks():
+            answer = _answer(bundle, block, keep)
+            write(answer)
+            rows += answer.num_rows
+    if not source.rejected.count:
+        return Predicted(out_path, rows, 0, None)
+    aside = out_path.with_suffix(".rejected.csv")
+    with new_file(aside) as temporary:
+        source.rejected.write(temporary)
+    return Predicted(out_path, rows, source.rejected.count, aside)
+
+
+def _answer(bundle: Bundle, block: pa.Table, keep: Sequence[str]) -> pa.Table:
+    check_names(block.column_names, bundle.schema)
+    answer = bundle.predict_block(block)
+    kept = pa.table({})
+    for name in keep:
+        if name not in block.column_names:
+            raise DataError(f"The table has no column `{name}` to keep.", "Name one that it has.")
+        if name in answer.column_names:
+            raise DataError(f"The column `{name}` to keep has the name of an answer.", "Rename it in the table.")
+        kept = kept.append_column(name, block.column(name))
+    for name in answer.column_names:
+        kept = kept.append_column(name, answer.column(name))
+    return kept
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[Write]:
+    writer: pa_csv.CSVWriter | None = None
+
+    def write(table: pa.Table) -> None:
+        nonlocal writer
+        if writer is None:
+            options = pa_csv.WriteOptions(quoting_style="needed")
+            writer = pa_csv.CSVWriter(path, table.schema, write_options=options)
+        writer.write_table(table)
+
+    yield write
+    if writer is not None:
+        writer.close()
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Write]:
+    writer: pa_parquet.ParquetWriter | None = None
+
+    def write(table: pa.Table) -> None:
+        nonlocal writer
+        if writer is None:
+            writer = pa_parquet.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+
+    yield write
+    if writer is not None:
+        writer.close()
+
+
+_WRITERS = {".csv": _csv, ".parquet": _parquet}

@@ -1,0 +1,158 @@
+"""One private Ray on this host: its environment, its boot in a thread that outlives it, its end.
+
+It knows nothing about Tune, Serve or tables. Three facts shape it:
+
+- The kernel ends Ray's head processes when the *thread* that started them ends (PDEATHSIG follows the thread), so
+  the boot thread stays for as long as Ray does.
+- Ray reads its environment once, at import, and hands it to every process that it starts: it is written first.
+- ``ray.init()`` joins whatever Ray it finds and stores a token in the home folder: ``address="local"`` and a token
+  of our own prevent both.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from lepton_ray.errors import EnvironmentFault
+
+LONGEST_TEMP_DIR = 40
+"""Ray puts about 65 more characters behind it, and a Unix socket's path ends at 107."""
+
+SMALLEST_OBJECT_STORE = 80 * 2**20
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # Named for other systems, but on Linux too it is what keeps every port of a one-host Ray on loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "2",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def write_environment() -> None:
+    """Write the environment that Ray needs; must run before ``ray`` is imported. A token already there is kept."""
+    os.environ.update(ENVIRONMENT)
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def short_temp_dir() -> Path:
+    """Make an empty folder whose path is short enough for Ray's sockets."""
+    place = tempfile.gettempdir()
+    if len(place) + len("/lepton-") + 8 > LONGEST_TEMP_DIR:
+        place = "/tmp"
+    try:
+        return Path(tempfile.mkdtemp(prefix="lepton-", dir=place))
+    except OSError as error:
+        raise EnvironmentFault(
+            f"No temporary folder could be made in {place}: {error.strerror}.",
+            "Free some space there, or set TMPDIR to a short path that can be written.",
+        ) from error
+
+
+def boot(temp_dir: Path, cpus: int, object_store_bytes: int) -> None:
+    """Start a Ray of our own and connect to it; the calling thread must live for as long as that Ray.
+
+    Raises:
+        EnvironmentFault: the path is too long, or Ray did not come up.
+    """
+    if len(str(temp_dir)) > LONGEST_TEMP_DIR:
+        raise EnvironmentFault(
+            f"Ray's temporary folder {temp_dir} has a path of {len(str(temp_dir))} characters, "
+            f"more than the {LONGEST_TEMP_DIR} that its sockets leave.",
+            "Set TMPDIR to a shorter path.",
+        )
+    write_environment()
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=0,
+            object_store_memory=max(object_store_bytes, SMALLEST_OBJECT_STORE),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=str(temp_dir),
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentFault(
+            f"Ray did not start on this machine: {reason}",
+            f"Its logs are in {temp_dir}; free memory or disk and try again.",
+        ) from error
+
+
+class Session:
+    """A Ray that boots in the background, or the one that this process has already.
+
+    Attributes:
+        ready: set once Ray can be used, or once it is known that it cannot (then ``error`` says why).
+        owned: whether this session started the Ray, and so may end it.
+    """
+
+    def __init__(self, temp_dir: Path, *, cpus: int, object_store_bytes: int) -> None:
+        self.temp_dir = temp_dir
+        self.ready = threading.Event()
+        self.error: Exception | None = None
+        self.owned = False
+        self._cpus = cpus
+        self._object_store_bytes = object_store_bytes
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="ray-session", daemon=True)
+
+    def start(self) -> "Session":
+        """Begin to boot and return at once."""
+        self._thread.start()
+        return self
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when Ray is ready.
+
+        Raises:
+            EnvironmentFault: it did not start, or not within ``timeout`` seconds.
+        """
+        if not self.ready.wait(timeout):
+            raise EnvironmentFault(
+                f"Ray was not ready after {timeout:g} seconds.", "Give the run more time, or a machine less busy."
+            )
+        if self.error is not None:
+            raise self.error
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End the Ray that this session started, and remove its folder. One that was there before is left alone."""
+        if not self._thread.is_alive():
+            return
+        self._end.set()
+        self._thread.join(timeout)
+
+    def _live(self) -> None:
+        try:
+            ray = sys.modules.get("ray")
+            if ray is None or not ray.is_initialized():
+                boot(self.temp_dir, self._cpus, self._object_store_bytes)
+                self.owned = True
+        except Exception as error:
+            self.error = error
+        self.ready.set()
+        self._end.wait()
+        if self.owned:
+            import ray as running
+
+            running.shutdown()
+        shutil.rmtree(self.temp_dir, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""What one replica counts, in Prometheus' own types. Knows nothing about models; no label ever holds user input."""
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The counters of one replica; every replica has its own registry."""
+
+    def __init__(self, model: str, bundle_id: str) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "lepton_requests_total", "Requests answered.", ["route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "lepton_request_seconds", "Seconds to answer.", ["route"], buckets=_BUCKETS, registry=self._registry
+        )
+        self._rows = Counter("lepton_rows_total", "Rows predicted.", registry=self._registry)
+        self._running = Gauge("lepton_requests_in_flight", "Requests being answered.", registry=self._registry)
+        about = Gauge("lepton_model_info", "Always 1.", ["model", "bundle"], registry=self._registry)
+        about.labels(model, bundle_id).set(1)
+
+    def add_rows(self, rows: int) -> None:
+        """Count rows that were predicted."""
+        self._rows.inc(rows)
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self._registry)
+
+    def watch(self, app: ASGIApp, route_of: Callable[[str], str]) -> ASGIApp:
+        """Wrap an app so that every request is counted under the route that ``route_of`` gives to its path."""
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            status = "500"
+
+            async def seen(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = str(message["status"])
+                await send(message)
+
+            route, began = route_of(scope["path"]), time.perf_counter()
+            with self._running.track_inprogress():
+                try:
+                    await app(scope, receive, seen)
+                finally:
+                    self._requests.labels(route, status).inc()
+                    self._seconds.labels(route).observe(time.perf_counter() - began)
+
+        return watched

@@ -1,0 +1,135 @@
+"""The endpoint's OpenAPI document, made from a manifest. Knows nothing about the server.
+
+Version 3.0.3, which the Swagger UI that is shipped with the package understands.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lepton_ray import __version__
+from lepton_ray.bundle.manifest import Manifest
+from lepton_ray.serving.schema import MAX_ROWS
+from lepton_ray.table.schema import Kind, Task
+
+Json = dict[str, Any]
+
+DATATYPES = {Kind.NUMBER: "FP64", Kind.CATEGORY: "BYTES", Kind.TEXT: "BYTES", Kind.DATE: "BYTES"}
+"""The protocol's word for each kind, as the metadata tells it."""
+
+_CELL: Mapping[Kind, Json] = {
+    Kind.NUMBER: {"type": "number", "nullable": True},
+    Kind.CATEGORY: {"type": "string", "nullable": True},
+    Kind.TEXT: {"type": "string", "nullable": True},
+    Kind.DATE: {"type": "string", "nullable": True, "description": "a date, best as YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"},
+}
+
+
+def document(manifest: Manifest, name: str) -> Json:
+    """The whole document for one model."""
+    model = f"/v2/models/{name}"
+    return {
+        "openapi": "3.0.3",
+        "info": {
+            "title": f"{name}: predicts {manifest.problem.target}",
+            "version": __version__,
+            "description": "A model made by lepton_ray. `POST /predict` takes JSON rows; "
+            "the routes under `/v2` speak the Open Inference Protocol.",
+        },
+        "paths": {
+            "/predict": {"post": _post("Predict JSON rows", "Rows", "Predictions", _one_row(manifest), "rows")},
+            f"{model}/infer": {
+                "post": _post("Infer, one tensor per column", "Inference", "Inferred", _one_inference(manifest), "protocol")
+            },
+            "/v2": {"get": _get("Server metadata", "protocol")},
+            "/v2/health/live": {"get": _get("Is the server alive", "protocol")},
+            "/v2/health/ready": {"get": _get("Is the server ready", "protocol")},
+            model: {"get": _get("Model metadata: inputs and outputs", "protocol")},
+            f"{model}/ready": {"get": _get("Is the model ready", "protocol")},
+            "/metrics": {"get": _get("Counters for Prometheus", "operations")},
+        },
+        "components": {"schemas": _schemas(manifest)},
+    }
+
+
+def _schemas(manifest: Manifest) -> Json:
+    names = list(manifest.schema.names)
+    row = {
+        "type": "object",
+        "required": names,
+        "properties": {column.name: _CELL[column.kind] for column in manifest.schema.columns},
+    }
+    value = {"type": "number"} if manifest.problem.task is Task.REGRESSION else {"type": "string"}
+    prediction = {
+        "type": "object",
+        "required": list(manifest.outputs),
+        "properties": {name: value if name == "prediction" else {"type": "number"} for name in manifest.outputs},
+    }
+    rows = {"type": "array", "items": _ref("Row"), "minItems": 1, "maxItems": MAX_ROWS}
+    return {
+        "Row": row,
+        "Rows": {"oneOf": [_object(rows=rows), rows, _ref("Row")]},
+        "Prediction": prediction,
+        "Predictions": _object(
+            model={"type": "string"}, bundle={"type": "string"}, predictions={"type": "array", "items": _ref("Prediction")}
+        ),
+        "Tensor": _object(
+            name={"type": "string"},
+            shape={"type": "array", "items": {"type": "integer"}},
+            datatype={"type": "string"},
+            data={"type": "array", "items": {}},
+        ),
+        "Inference": _object(inputs={"type": "array", "items": _ref("Tensor")}),
+        "Inferred": _object(
+            model_name={"type": "string"},
+            model_version={"type": "string"},
+            outputs={"type": "array", "items": _ref("Tensor")},
+        ),
+        "Error": _object(error={"type": "string"}),
+    }
+
+
+def _object(**properties: Any) -> Json:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _content(schema: Json, **more: Any) -> Json:
+    return {"application/json": {"schema": schema, **more}}
+
+
+def _post(summary: str, body: str, answer: str, example: Json, tag: str) -> Json:
+    refused = {"description": "Refused; the sentence names the field", "content": _content(_ref("Error"))}
+    return {
+        "tags": [tag],
+        "summary": summary,
+        "requestBody": {"required": True, "content": _content(_ref(body), example=example)},
+        "responses": {
+            "200": {"description": "Answered", "content": _content(_ref(answer))},
+            **{status: refused for status in ("400", "413", "415", "422")},
+        },
+    }
+
+
+def _get(summary: str, tag: str) -> Json:
+    return {"tags": [tag], "summary": summary, "responses": {"200": {"description": "Answered"}}}
+
+
+def _one_row(manifest: Manifest) -> Json:
+    return {"rows": [dict(manifest.example)]}
+
+
+def _one_inference(manifest: Manifest) -> Json:
+    return {
+        "inputs": [
+            {
+                "name": column.name,
+                "shape": [1],
+                "datatype": DATATYPES[column.kind],
+                "data": [manifest.example.get(column.name)],
+            }
+            for column in manifest.schema.columns
+        ]
+    }

@@ -1,0 +1,234 @@
+"""What may stand in a request, and how an answer is written: Open Inference Protocol v2, and plain JSON rows.
+
+Knows nothing about HTTP servers or models: bytes in, one raw block out; one prediction table in, bytes out.
+Whatever is wrong is a ``Refusal`` that names the field.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from lepton_ray.bundle.rows import cells_array, rows_block
+from lepton_ray.errors import DataError
+from lepton_ray.table.schema import Column, Kind, Schema
+
+MAX_ROWS = 10_000
+
+_NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
+_DATATYPES = {
+    Kind.NUMBER: (*_NUMBERS, "BYTES"),
+    Kind.CATEGORY: ("BYTES", "BOOL", *_NUMBERS),
+    Kind.TEXT: ("BYTES",),
+    Kind.DATE: ("BYTES",),
+}
+_INT_RANGES = {
+    f"{sign}INT{bits}": (0, 2**bits - 1) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    for sign in ("", "U")
+    for bits in (8, 16, 32, 64)
+}
+
+
+class Refusal(Exception):
+    """A request that is answered with ``status`` and ``{"error": what}``."""
+
+    def __init__(self, status: int, what: str) -> None:
+        super().__init__(what)
+        self.status = status
+        self.what = what
+
+    def __reduce__(self) -> tuple[type["Refusal"], tuple[int, str]]:
+        return type(self), (self.status, self.what)
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """One v2 infer request: the raw block, the id to echo, and the outputs asked for (empty: all)."""
+
+    block: pa.Table
+    id: str | None
+    outputs: tuple[str, ...]
+
+
+def parse_json(body: bytes) -> Any:
+    """Read a request's body."""
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise Refusal(400, "The body is not UTF-8.") from None
+    except RecursionError:
+        raise Refusal(400, "The body is nested too deeply.") from None
+    except ValueError as error:
+        detail = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise Refusal(400, f"The body is not JSON{detail}.") from None
+
+
+def decode_rows(value: Any, schema: Schema) -> pa.Table:
+    """Read ``[row, …]``, ``{"rows": [row, …]}`` or one row; a row is an object with a value per column."""
+    if isinstance(value, dict):
+        value = value["rows"] if isinstance(value.get("rows"), list) else [value]
+    if not isinstance(value, list):
+        raise Refusal(422, 'The body is neither a list of rows, nor {"rows": […]}, nor one row.')
+    _check_count(len(value), "`rows`")
+    for number, row in enumerate(value):
+        if not isinstance(row, dict):
+            raise Refusal(422, f"rows[{number}] is not an object with one value per column.")
+    try:
+        return rows_block(value, schema)
+    except DataError as error:
+        raise Refusal(422, str(error)) from None
+
+
+def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...]) -> Inference:
+    """Read an Open Inference Protocol v2 request with one tensor per column."""
+    if not isinstance(value, dict):
+        raise Refusal(422, "The body is not an object with `inputs`.")
+    request_id = value.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise Refusal(422, "`id` is not a string.")
+    tensors = _named_tensors(value.get("inputs"))
+    columns: dict[str, pa.Array] = {}
+    rows = -1
+    for column in schema.columns:
+        if column.name not in tensors:
+            raise Refusal(422, f"`inputs` lacks a tensor for the column `{column.name}` ({column.kind.value}).")
+        where, tensor = tensors[column.name]
+        columns[column.name] = _decode_tensor(tensor, column, where)
+        if rows not in (-1, len(columns[column.name])):
+            raise Refusal(422, f"{where} holds {len(columns[column.name])} rows; the tensors before it hold {rows}.")
+        rows = len(columns[column.name])
+    return Inference(pa.table(columns), request_id, _wanted(value.get("outputs"), outputs))
+
+
+def refuse_unreadable(block: pa.Table, clean: pa.Table, schema: Schema) -> None:
+    """Refuse a text that was sent as a number or a date and was read as neither; blank means missing."""
+    for column in schema.columns:
+        raw = block.column(column.name)
+        if column.kind not in (Kind.NUMBER, Kind.DATE) or not pa.types.is_string(raw.type):
+            continue
+        nulls = clean.column(column.name).is_null().to_numpy()
+        for number in np.flatnonzero(nulls):
+            cell = raw[int(number)].as_py()
+            if cell is not None and cell.strip():
+                raise Refusal(422, f"Row {number}, column `{column.name}`: the text cannot be read as a {column.kind.value}.")
+
+
+def encode_rows(predictions: pa.Table, name: str, bundle_id: str) -> bytes:
+    """Write the answer to ``POST /predict``."""
+    return dump({"model": name, "bundle": bundle_id, "predictions": predictions.to_pylist()})
+
+
+def encode_infer(predictions: pa.Table, request: Inference, name: str, version: str) -> bytes:
+    """Write a v2 infer response: one tensor per column of the prediction."""
+    tensors = [
+        {
+            "name": column,
+            "datatype": datatype_of(predictions.schema.field(column).type),
+            "shape": [predictions.num_rows],
+            "data": predictions.column(column).to_pylist(),
+        }
+        for column in request.outputs or predictions.column_names
+    ]
+    answer: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": tensors}
+    if request.id is not None:
+        answer["id"] = request.id
+    return dump(answer)
+
+
+def datatype_of(arrow_type: pa.DataType) -> str:
+    """The protocol's word for an Arrow type that a prediction has."""
+    return "FP64" if pa.types.is_floating(arrow_type) else "BYTES"
+
+
+def dump(value: Any) -> bytes:
+    """JSON, with every float in the shortest form that reads back to the same bits."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise Refusal(400, f"{text} is not JSON: send null for a value that is not known.")
+
+
+def _check_count(rows: int, where: str) -> None:
+    if rows == 0:
+        raise Refusal(422, f"{where} holds no row.")
+    if rows > MAX_ROWS:
+        raise Refusal(413, f"{where} holds {rows} rows; one request may hold {MAX_ROWS}.")
+
+
+def _named_tensors(inputs: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    if not isinstance(inputs, list):
+        raise Refusal(422, "`inputs` is not a list of tensors.")
+    named: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for number, tensor in enumerate(inputs):
+        if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+            raise Refusal(422, f"inputs[{number}] is not an object with a `name`.")
+        name = tensor["name"]
+        if name in named:
+            raise Refusal(422, f"inputs[{number}] names the column `{name}` a second time.")
+        named[name] = (f"inputs[{number}] (`{name}`)", tensor)
+    return named
+
+
+def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str) -> pa.Array:
+    datatype, data = tensor.get("datatype"), tensor.get("data")
+    if datatype not in _DATATYPES[column.kind]:
+        known = ", ".join(_DATATYPES[column.kind])
+        raise Refusal(422, f"{where}: datatype {_short(datatype)} does not fit a {column.kind.value}; use one of {known}.")
+    rows, nested = _rows_of(tensor.get("shape"), where)
+    if not isinstance(data, list):
+        raise Refusal(422, f"{where}: `data` is not a list.")
+    if nested and data and all(isinstance(item, list) and len(item) == 1 for item in data):
+        data = [item[0] for item in data]
+    if len(data) != rows:
+        raise Refusal(422, f"{where}: `data` holds {len(data)} values, `shape` says {rows}.")
+    for number, cell in enumerate(data):
+        if cell is not None and not _fits(cell, datatype):
+            raise Refusal(422, f"{where}: data[{number}] is not a value of datatype {datatype}.")
+    try:
+        return cells_array(data, column)
+    except DataError as error:
+        raise Refusal(422, f"{where}: {error}") from None
+
+
+def _rows_of(shape: Any, where: str) -> tuple[int, bool]:
+    whole = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    if not whole or len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
+        raise Refusal(422, f"{where}: `shape` is neither [n] nor [n, 1].")
+    _check_count(shape[0], where)
+    return shape[0], len(shape) == 2
+
+
+def _fits(cell: Any, datatype: str) -> bool:
+    if datatype == "BYTES":
+        return isinstance(cell, str)
+    if datatype == "BOOL":
+        return isinstance(cell, bool)
+    if isinstance(cell, bool):
+        return False
+    if datatype in _INT_RANGES:
+        low, high = _INT_RANGES[datatype]
+        return isinstance(cell, int) and low <= cell <= high
+    return isinstance(cell, (int, float))
+
+
+def _wanted(asked: Any, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    if asked is None:
+        return ()
+    if not isinstance(asked, list):
+        raise Refusal(422, "`outputs` is not a list.")
+    names = []
+    for number, output in enumerate(asked):
+        name = output.get("name") if isinstance(output, dict) else None
+        if name not in outputs:
+            raise Refusal(422, f"outputs[{number}] names no output of this model; it has {', '.join(outputs)}.")
+        names.append(name)
+    return tuple(names)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+import pytest
+
+from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.bundle.predictor import predict_file
+from lepton_ray.errors import DataError, EnvironmentFault, UsageError
+from tests.sealed import ROWS, raw_table, seal
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return seal(tmp_path_factory.mktemp("sealed") / "churn")
+
+
+def csv_of(table: pa.Table, path: Path) -> Path:
+    pa_csv.write_csv(table, path)
+    return path
+
+
+def test_csv_and_parquet_say_what_the_bundle_says(sealed: Bundle, tmp_path: Path) -> None:
+    table = csv_of(raw_table(), tmp_path / "in.csv")
+    expected = sealed.predict(raw_table())
+    done = predict_file(sealed.folder, table, tmp_path / "out.csv", keep=["note", "tenure"])
+    assert (done.rows, done.rejected) == (ROWS, 0)
+    back = pa_csv.read_csv(tmp_path / "out.csv")
+    assert back.column_names == ["note", "tenure", *expected.column_names]
+    assert back["note"].to_pylist() == raw_table()["note"].to_pylist()
+    assert back.select(expected.column_names).to_pydict() == expected.to_pydict()
+    predict_file(sealed.folder, table, tmp_path / "out.parquet")
+    assert pa_parquet.read_table(tmp_path / "out.parquet").equals(expected)
+
+
+def test_what_is_wrong_is_said_and_nothing_is_left(sealed: Bundle, tmp_path: Path) -> None:
+    table = csv_of(raw_table(), tmp_path / "in.csv")
+    short = csv_of(raw_table().drop_columns(["city"]), tmp_path / "short.csv")
+    with pytest.raises(UsageError, match="out.xlsx"):
+        predict_file(sealed.folder, table, tmp_path / "out.xlsx")
+    with pytest.raises(DataError, match="`city`"):
+        predict_file(sealed.folder, short, tmp_path / "out.csv")
+    with pytest.raises(DataError, match="`nothing`"):
+        predict_file(sealed.folder, table, tmp_path / "out.csv", keep=["nothing"])
+    with pytest.raises(EnvironmentFault, match="cannot be written"):
+        predict_file(sealed.folder, table, tmp_path / "in.csv" / "out.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "short.csv"]
+
+
+def test_lines_that_are_no_rows_are_kept_aside(sealed: Bundle, tmp_path: Path) -> None:
+    path = csv_of(raw_table(), tmp_path / "in.csv")
+    path.write_text(path.read_text() + "1,2\n")
+    done = predict_file(sealed.folder, path, tmp_path / "out.csv")
+    assert (done.rows, done.rejected) == (ROWS, 1)
+    assert done.rejected_path is not None and "1,2" in done.rejected_path.read_text()
