@@ -10,8 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,17 +173,22 @@ def run(
     unknown = sorted(options.keys() - known)
     if unknown:
         raise UsageError(f"run has no option '{unknown[0]}'.", f"Options are {', '.join(sorted(known))}.")
-    with _as_file(table) as path:
-        folder = Path(out) if out is not None else Path("lepton-runs") / _new_id()
-        words = ["run", str(path), "--target", target, "--no-serve", "--json", "--out", str(folder)]
-        given = {"budget": budget, "deadline": deadline, **options}
-        given["drop"] = ",".join(drop) or None
-        given["types"] = ",".join(f"{name}={kind}" for name, kind in (types or {}).items()) or None
-        given["families"] = ",".join(families) or None
-        for name, value in given.items():
-            if value is not None:
-                words += [f"--{name}", str(value)]
-        return _supervised(words, folder, quiet)
+    folder = Path(out) if out is not None else Path("lepton-runs") / _new_id()
+    with tempfile.TemporaryDirectory(prefix="lepton-table-") as place:
+        wanted = {
+            "table": _as_file(table, Path(place)),
+            "target": target,
+            "budget": budget,
+            "deadline": deadline,
+            "out": str(folder),
+            "drop": list(drop),
+            "types": dict(types or {}),
+            "families": list(families),
+            **{name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+        }
+        spec = Path(place) / "spec.yaml"
+        spec.write_text(json.dumps({name: value for name, value in wanted.items() if value is not None}))
+        return _supervised(["run", "--spec", str(spec), "--no-serve", "--json"], folder, quiet)
 
 
 def _supervised(words: list[str], folder: Path, quiet: bool) -> Run:
@@ -208,18 +212,15 @@ def _supervised(words: list[str], folder: Path, quiet: bool) -> Run:
     return Run(folder.resolve(), result)
 
 
-@contextmanager
-def _as_file(table: Any) -> Iterator[str | Path]:
-    """A path that the run's own process can read; a frame is written beside it for as long as the run lasts."""
+def _as_file(table: Any, place: Path) -> str:
+    """A path that the run's own process can read; a frame is written into ``place``."""
     if isinstance(table, str | Path):
-        yield table
-        return
+        return str(table)
     import pyarrow.parquet as pq
 
-    with tempfile.TemporaryDirectory(prefix="lepton-table-") as folder:
-        path = Path(folder) / "table.parquet"
-        pq.write_table(open_source(table).read(), path)
-        yield path
+    path = place / "table.parquet"
+    pq.write_table(open_source(table).read(), path)
+    return str(path)
 
 
 def _new_id() -> str:
