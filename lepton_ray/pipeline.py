@@ -89,7 +89,7 @@ def ready(course: Course, hands: Hands) -> Prepared:
     """Read the table, set rows apart, plan and clean; then Ray may boot."""
     course.meter.enter("read")
     prepared = prepare(course.spec)
-    course.folder.write_json("plan.json", prepared.plan.to_dict())
+    course.folder.write("plan.json", prepared.plan.to_json())
     course.folder.write_json("profile.json", prepared.profile.to_dict())
     if prepared.rejected:
         prepared.source.rejected.write(course.folder.path / "rejected.csv")

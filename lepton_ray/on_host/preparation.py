@@ -4,20 +4,36 @@ The part that is held out is set aside by a hash of each raw row before anything
 plan has seen it. It knows nothing about trials, money or Ray.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError
 from lepton_ray.on_host.bench import Part
-from lepton_ray.spec import RunSpec
+from lepton_ray.search.rungs import N_FOLDS
+from lepton_ray.spec import RunSpec, readable_file
+from lepton_ray.table.checks import leak_suspects
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
 from lepton_ray.table.profile import Profile, profile_block
 from lepton_ray.table.source import Source, open_source
-from lepton_ray.table.splitting import fold_ids, holdout_mask, needs_cross_validation, row_keys, time_order
+from lepton_ray.table.splitting import (
+    fold_ids,
+    holdout_mask,
+    key_columns,
+    latest_mask,
+    needs_cross_validation,
+    row_keys,
+    sample_mask,
+    time_folds,
+    times,
+)
+
+LEAK_SAMPLE_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,65 +67,78 @@ class Prepared:
 
 def prepare(spec: RunSpec) -> Prepared:
     """Read, split, profile, plan and clean a table that fits into memory."""
-    source = open_source(spec.table)
+    source = open_table(spec.table)
     raw = source.read()
-    require_columns(raw, spec)
-    keys = row_keys(raw, split_columns(raw, spec), spec.seed)
-    order = time_order(raw, spec.time) if spec.time else None
-    apart, how = _apart(raw, keys, order, spec)
+    require_columns(raw.column_names, spec)
+    names = [name for name in raw.column_names if name not in spec.drop]
+    keys = row_keys(raw, key_columns(names, target=spec.target, weight=spec.weight, group=spec.group), spec.seed)
+    when = times(raw, spec.time) if spec.time else None
+    apart, how = set_apart(raw.num_rows, keys, when, tested=spec.test is not None)
     dev_raw = raw.filter(pa.array(~apart)) if apart.any() else raw
     profile = profile_block(dev_raw)
-    plan = plan_for(profile, dev_raw, spec)
-    dev = clean_part(plan, dev_raw, spec, fold_ids(keys[~apart], order=None if order is None else order[~apart]))
-    held = clean_part(plan, raw.filter(pa.array(apart)), spec) if apart.any() else None
+    plan = plan_for(profile, spec)
+    if spec.plan is None:
+        plan = without_leaks(plan, dev_raw, keys[~apart])
+    folds = fold_ids(keys[~apart], N_FOLDS) if when is None else folds_in_time(when[~apart])
+    dev = clean_part(plan, dev_raw, folds)
+    held = clean_part(plan, raw.filter(pa.array(apart))) if apart.any() else None
     if spec.test is not None:
-        tested = open_source(spec.test).read()
-        held, how = clean_part(plan, tested, spec), "test_file"
+        held, how = clean_part(plan, open_table(spec.test).read()), "test_file"
     return Prepared(
-        plan, dev, held, how, profile, raw.num_rows, raw.num_columns, source, source.rejected.count, dev_raw.slice(0, 1)
+        plan=plan,
+        dev=dev,
+        held=held,
+        how=how,
+        profile=profile,
+        rows=raw.num_rows,
+        columns=raw.num_columns,
+        source=source,
+        rejected=source.rejected.count,
+        example=dev_raw.slice(0, 1),
     )
 
 
-def _apart(
-    raw: pa.Table, keys: np.ndarray, order: np.ndarray | None, spec: RunSpec
+def open_table(table: str) -> Source:
+    """The table behind a path, or one that ships with the package: ``builtin:breast_cancer``."""
+    if table.startswith("builtin:"):
+        return open_source(load_builtin_dataset(table.removeprefix("builtin:")).frame)
+    return open_source(table)
+
+
+def set_apart(
+    n_rows: int, keys: np.ndarray, when: np.ndarray | None, *, tested: bool
 ) -> tuple[np.ndarray, str]:
     """(n,) True where a row is held out, and how."""
-    if spec.test is not None or needs_cross_validation(raw.num_rows):
-        return np.zeros(raw.num_rows, bool), "cross_validation"
-    if order is not None:
-        return holdout_mask(keys, order=order), "latest"
+    if tested or needs_cross_validation(n_rows):
+        return np.zeros(n_rows, bool), "cross_validation"
+    if when is not None:
+        return latest_mask(when), "latest"
     return holdout_mask(keys), "held_out"
 
 
-def require_columns(raw: pa.Table, spec: RunSpec) -> None:
+def require_columns(names: Sequence[str], spec: RunSpec) -> None:
     """Refuse a target, weight, group or time column that the table lacks, naming the nearest."""
-    from difflib import get_close_matches
-
-    named = {"target": spec.target, "weight": spec.weight, "group": spec.group, "time": spec.time}
-    named.update({f"drop ({name})": name for name in spec.drop})
-    named.update({f"types ({name})": name for name, _ in spec.types})
-    for role, name in named.items():
-        if name is not None and name not in raw.column_names:
-            near = get_close_matches(name, raw.column_names, 3, 0.4) or raw.column_names[:5]
-            raise DataError(f"The table has no column '{name}' ({role}).", f"Nearest: {', '.join(near)}.")
+    asked = {"--target": spec.target, "--weight": spec.weight, "--group": spec.group, "--time": spec.time}
+    for role, name in asked.items():
+        if name is not None and name not in names:
+            near = get_close_matches(name, names, 3, 0.4) or list(names[:5])
+            raise DataError(f"The table has no column '{name}' ({role}).", f"Its nearest columns: {', '.join(near)}.")
 
 
-def split_columns(raw: pa.Table, spec: RunSpec) -> list[str]:
-    """The columns whose equality keeps rows on one side: the group, else all but target, weight and dropped ones."""
-    if spec.group is not None:
-        return [spec.group]
-    without = {spec.target, spec.weight, *spec.drop}
-    return [name for name in raw.column_names if name not in without] or [spec.target]
-
-
-def plan_for(profile: Profile, sample: pa.Table, spec: RunSpec) -> CleaningPlan:
+def plan_for(profile: Profile, spec: RunSpec) -> CleaningPlan:
     """The user's own plan, else one made from the profile."""
     if spec.plan is not None:
-        return CleaningPlan.from_file(spec.plan, target=spec.target)
+        text = readable_file(spec.plan, "The plan").read_text(encoding="utf-8")
+        plan = CleaningPlan.from_json(text, where=f"The plan {spec.plan}")
+        if plan.problem.target != spec.target:
+            raise DataError(
+                f"The plan {spec.plan} is for the target '{plan.problem.target}', not '{spec.target}'.",
+                "Give the plan of a run with this target.",
+            )
+        return plan
     return make_plan(
         profile,
         target=spec.target,
-        sample=sample,
         drop=spec.drop,
         types=dict(spec.types),
         weight=spec.weight,
@@ -121,39 +150,28 @@ def plan_for(profile: Profile, sample: pa.Table, spec: RunSpec) -> CleaningPlan:
     )
 
 
-def clean_part(plan: CleaningPlan, raw: pa.Table, spec: RunSpec, folds: np.ndarray | None = None) -> Part:
+def without_leaks(plan: CleaningPlan, raw: pa.Table, keys: np.ndarray) -> CleaningPlan:
+    """The plan with columns set aside that seem to know the answer, judged on a sample of the development rows."""
+    sample = raw.filter(pa.array(sample_mask(keys, LEAK_SAMPLE_ROWS)))
+    return plan.set_aside(leak_suspects(plan.clean(sample), plan, plan.labels(sample)))
+
+
+def folds_in_time(when: np.ndarray) -> np.ndarray:
+    """(n,) fold of each row in order of time; fold 0 only trains."""
+    folds = np.zeros(len(when), np.int64)
+    for number, (_, judged) in enumerate(time_folds(when, N_FOLDS), start=1):
+        folds[judged] = number
+    return folds
+
+
+def clean_part(plan: CleaningPlan, raw: pa.Table, folds: np.ndarray | None = None) -> Part:
     """Clean columns and labels; rows without a label are left out."""
     y = plan.labels(raw)
     known = np.isfinite(y) if y.dtype.kind == "f" else y >= 0
-    table = plan.clean(raw)
-    usable = plan.training_rows(table, y)
-    weight = weights(raw, spec.weight)
+    table, weight = plan.clean(raw), plan.weights(raw)
     folds = np.zeros(len(y), np.int64) if folds is None else folds
     if not known.all():
         table = table.filter(pa.array(known))
-        y, usable, folds = y[known], usable[known], folds[known]
+        y, folds = y[known], folds[known]
         weight = None if weight is None else weight[known]
-    return Part(table.combine_chunks(), y, weight, usable, folds)
-
-
-def weights(raw: pa.Table, column: str | None) -> np.ndarray | None:
-    """(n,) weights, finite and not negative.
-
-    Raises:
-        DataError: a weight is missing, negative or no number.
-    """
-    if column is None:
-        return None
-    import pandas as pd
-
-    found: Any = pd.to_numeric(raw.column(column).to_pandas(), errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(~np.isfinite(found) | (found < 0))
-    if len(wrong):
-        raise DataError(
-            f"The weight column '{column}' holds {len(wrong)} values that are missing, negative or no numbers "
-            f"(the first in row {wrong[0] + 1}).",
-            "Mend them, or run without --weight.",
-        )
-    if not found.any():
-        raise DataError(f"The weight column '{column}' is zero in every row.", "Run without --weight.")
-    return np.asarray(found)
+    return Part(table.combine_chunks(), y, weight, plan.training_rows(table, y), folds)

@@ -32,7 +32,7 @@ class Evaluation:
     """What the folds said.
 
     Attributes:
-        error: lower is better: the metric or its negative, averaged over folds by their rows.
+        error: lower is better: the metric or its distance from 1, averaged over folds by their rows.
         score: the same in the metric's own direction.
         rows: (m,) validation rows in the order of ``predictions``, (m, k) or (m,).
         effort: what a refit on all rows should use.
@@ -80,9 +80,12 @@ def evaluate(
         scores.append(metric.score(judged.y, prediction, judged.weight))
         efforts.append(dict(model.effort))
         models.append(model)
-    score = float(np.average(scores, weights=[len(part) for part in rows]))
+    defined = np.isfinite(scores)
+    if not defined.any():
+        raise ValueError(f"{problem.metric} is not defined on the rows that were to judge it")
+    score = float(np.average(np.asarray(scores)[defined], weights=np.array([len(part) for part in rows])[defined]))
     return Evaluation(
-        error=-score if metric.greater_is_better else score,
+        error=1.0 - score if metric.greater_is_better else score,
         score=score,
         rows=np.concatenate(rows),
         predictions=np.concatenate(predictions),
