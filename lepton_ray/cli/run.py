@@ -1,7 +1,6 @@
 """lepton run: the main job."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -60,7 +59,10 @@ def run(
         given["serve"] = "serve" if (on_terminal if serve is None else serve) else "no-serve"
     if json:
         given["json"] = True
-    builtin(given, around)
+    if table is not None and table.startswith("builtin:") and target is None:
+        from lepton_ray.datasets import load_builtin_dataset
+
+        given["target"] = load_builtin_dataset(table.removeprefix("builtin:")).target
     wanted = RunSpec.from_options(given, spec)
     screen = screen_for(json=json)
     from lepton_ray.pipeline import drive
@@ -72,22 +74,3 @@ def run(
 
 
 run.__doc__ = (run.__doc__ or "") + EXAMPLES
-
-
-def builtin(given: dict[str, Any], around: Surroundings) -> None:
-    """Write a table that ships with the package where the run can read it, and name its target."""
-    name = given.get("table")
-    if not isinstance(name, str) or not name.startswith("builtin:"):
-        return
-    import tempfile
-
-    import pyarrow.parquet as pq
-
-    from lepton_ray.datasets import load_builtin_dataset
-
-    dataset = load_builtin_dataset(name.removeprefix("builtin:"))
-    folder = Path(tempfile.mkdtemp(prefix="lepton-table-"))
-    path = folder / f"{name.removeprefix('builtin:')}.parquet"
-    pq.write_table(dataset.table, path)
-    given["table"] = str(path)
-    given["target"] = given.get("target") or dataset.target

@@ -1,0 +1,46 @@
+"""lepton profile: what is in a table, what would be cleaned and why, what looks like a leak."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def profile(
+    table: Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), or a folder of them.")],
+    target: Annotated[str | None, typer.Option(help="The column you want to know: plans for it, and looks for leaks.")] = None,
+    types: Annotated[str | None, typer.Option(help="Kinds of columns: a=category,b=date.")] = None,
+    plan_out: Annotated[str | None, typer.Option("--plan", help="Write the cleaning plan here, to edit and give back.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profile and the plan as JSON.")] = False,
+) -> None:
+    """Look at a table without learning from it.
+
+    Example:
+
+      lepton profile churn.csv --target Churn --plan plan.json
+    """
+    from lepton_ray.on_host.looking import look_at
+    from lepton_ray.spec import RunSpec
+
+    pairs = dict(RunSpec.from_options({"table": table, "target": target or "-", "types": types or ()}).types)
+    seen = look_at(table, target=target, types=pairs)
+    if plan_out is not None and seen.plan is not None:
+        from pathlib import Path
+
+        Path(plan_out).write_text(seen.plan.to_json(), encoding="utf-8")
+    if as_json:
+        plan = None if seen.plan is None else json.loads(seen.plan.to_json())
+        typer.echo(json.dumps({"profile": seen.profile.to_dict(), "plan": plan}, indent=2))
+        return
+    console = Console()
+    shown = Table(box=None, pad_edge=False)
+    for name in ("column", "kind", "missing", "distinct", "what is done"):
+        shown.add_column(name, justify="right" if name in ("missing", "distinct") else "left")
+    for row in seen.rows:
+        shown.add_row(*row)
+    console.print(f"{seen.source}: {seen.profile.rows:,} rows, {len(seen.profile.names)} columns", highlight=False)
+    console.print(shown)
+    for sentence in seen.sentences:
+        console.print(f"- {sentence}", highlight=False, markup=False)
