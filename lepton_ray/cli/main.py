@@ -5,7 +5,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import click
 import typer
 
 from lepton_ray import __version__
@@ -13,6 +12,9 @@ from lepton_ray.cli import clean, doctor, past, predict, profile, refit, run, se
 from lepton_ray.errors import Interrupted, LeptonError, UsageError
 from lepton_ray.on_host import messages
 from lepton_ray.spec import Surroundings
+
+CommandLineFault = typer.BadParameter.__mro__[1]
+"""What the parser raises for a wrong command line; typer shows only its child."""
 
 app = typer.Typer(
     name="lepton",
@@ -50,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(code) if isinstance(code, int) else 0
     except LeptonError as fault:
         return told(fault)
-    except click.exceptions.Exit as ended:
+    except typer.Exit as ended:
         return int(ended.exit_code)
-    except click.UsageError as fault:
+    except CommandLineFault as fault:
         verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
         return told(UsageError(fault.format_message(), f"See lepton {verb} --help.".replace("  ", " ")))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return told(Interrupted("You asked to stop.", ""))
     except Exception as fault:
         traceback.print_exc()

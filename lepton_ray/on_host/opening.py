@@ -78,6 +78,7 @@ def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -
         family=outcome.trial.family,
         driver=outcome.driver,
         outcome=outcome.state,
+        stage=course.meter.ledger.stage or "search",
     )
     course.folder.log_trial(outcome)
     if outcome.trial.family == "constant" and outcome.held_out is not None:

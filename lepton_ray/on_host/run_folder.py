@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_ray.bundle.bundle import point
+from lepton_ray.bundle.files import point
 from lepton_ray.search.trial import Outcome
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lepton_ray.bundle.bundle import bundle_id
+from lepton_ray.bundle.manifest import read_manifest
 from lepton_ray.on_host.run_folder import RunFolder
 
 Facts = dict[str, Any]
@@ -25,7 +25,7 @@ class Sealer:
 
     def seal(self, bundle: Path, held_out: Facts, *, trials: int) -> None:
         """Make ``bundle`` the run's bundle, from now on the one that is handed over."""
-        self.bundle_id = bundle_id(bundle)
+        self.bundle_id, _ = read_manifest(bundle)
         home = self._folder.adopt(bundle, self.bundle_id)
         self.update(
             bundle=str(self._folder.bundle),

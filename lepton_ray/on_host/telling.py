@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ray import __version__
 from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
@@ -132,8 +133,8 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         receipt=Receipt.from_ledger(course.meter.ledger, at=course.clock()),
         bundle=sealer.bundle_id,
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        versions={"python": platform.python_version()}
-        | {name: version(name) for name in ("lepton_ray", "ray", "lightgbm", "scikit-learn")},
+        versions={"python": platform.python_version(), "lepton_ray": __version__}
+        | {name: version(name) for name in ("ray", "lightgbm", "scikit-learn")},
         commands=commands(course),
         absent=absent,
     )
