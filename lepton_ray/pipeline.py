@@ -23,6 +23,7 @@ from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.preparation import Prepared, prepare
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.on_ray.serving import FrontDoor, Port, deploy, first_request
 from lepton_ray.on_ray.session import Session, short_temp_dir
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import Outcome
@@ -43,29 +44,32 @@ class Hands:
     session: Session | None
     memory_bytes: int
     cpus: int
+    port: Port | None
 
 
 def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     """Carry out one run; what it made lies in its folder, where the supervisor finds it."""
+    port = Port.reserve(spec.port) if spec.serves else None
     course = begin(spec, around, screen)
     temp = short_temp_dir()
     arm(course, (temp,))
     listen(course)
-    hands = take_hands(course, temp)
+    hands = take_hands(course, temp, port)
     prepared = ready(course, hands)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
     desk = open_desk(course, prepared, sealer)
     course.screen.watch(lambda: look(course, prepared, desk))
     search(course, hands, desk)
+    door = open_door(course, hands)
     finished = finish(course, hands, prepared, desk, sealer)
     report(course, prepared, desk, sealer, finished)
-    if spec.serves and hands.session is not None:
-        serve(course, hands.session, prepared, sealer)
+    if door is not None:
+        serve(course, door, prepared, sealer)
     course.screen.close()
     course.tell(messages.Done())
 
 
-def take_hands(course: Course, temp: Path) -> Hands:
+def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
     """Start the worker, which imports while the table is read, and decide whether Ray is worth its start."""
     import psutil
 
@@ -82,7 +86,7 @@ def take_hands(course: Course, temp: Path) -> Hands:
     session = None
     if left >= RAY_WORTH_SECONDS or course.spec.serves:
         session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES)
-    return Hands(worker, session, memory, course.around.cpus)
+    return Hands(worker, session, memory, course.around.cpus, port)
 
 
 def ready(course: Course, hands: Hands) -> Prepared:
@@ -208,19 +212,24 @@ def report(
     sealer.update(report=str(course.folder.report))
 
 
-def serve(course: Course, session: Session, prepared: Prepared, sealer: Sealer) -> None:
-    """Bring the winner up behind Ray Serve, prove it with a real row, and stay until asked to end."""
-    course.meter.enter("bring up endpoint")
-    from lepton_ray.on_ray import serving
-
+def open_door(course: Course, hands: Hands) -> FrontDoor | None:
+    """Begin to bring up Serve's proxy, where an endpoint is wanted and Ray is there; it goes on in the background."""
+    session = hands.session
+    if hands.port is None or session is None:
+        return None
     session.wait(max(0.0, course.budget.wall_seconds - CLOSING_SECONDS - course.clock()))
-    endpoint = serving.deploy(course.folder.bundle.resolve(), port=course.spec.port)
-    serving.first_request(endpoint, telling.one_row(prepared))
+    return FrontDoor(hands.port).open()
+
+
+def serve(course: Course, door: FrontDoor, prepared: Prepared, sealer: Sealer) -> None:
+    """Put the winner behind the proxy, prove it with a real row, and stay until asked to end."""
+    course.meter.enter("bring up endpoint")
+    left = course.budget.wall_seconds - CLOSING_SECONDS - course.clock()
+    door.wait(left)
+    endpoint = deploy(course.folder.bundle, port=door.port.number, trust=course.spec.families)
+    first_request(endpoint.url, telling.one_row(prepared))
     sealer.update(endpoint=endpoint.url)
     course.screen.close()
     course.tell(messages.Serving(endpoint.url))
     course.asked_to_stop.clear()
     course.asked_to_stop.wait(course.spec.serve_seconds)
-    serving.teardown(endpoint)
-
-

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray import tune
@@ -27,6 +27,8 @@ from lepton_ray.search.trial import Outcome
 
 GRACE_SECONDS = 1.5
 """How long after its lease a trial may take to come back before its actor is killed."""
+START_SECONDS = 5.0
+"""What Tune may need to bring up an actor; a trial's lease runs from its own first moment."""
 
 
 class TrialActor(tune.Trainable):
@@ -40,12 +42,25 @@ class TrialActor(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        lease = Lease(**json.loads(self.config["lease"]))
-        outcome = self._bench.run(json.loads(self.config["task"]), lease)
-        return {"outcome": json.dumps(outcome), "done": True}
+        given = Lease(**json.loads(self.config["lease"]))
+        begun = self._bench.now()
+        until = max(begun, min(begun + given.until - given.started, self.config["search_end"]))
+        outcome = self._bench.run(json.loads(self.config["task"]), Lease(given.trial, begun, until))
+        error = float("nan") if outcome["error"] is None else outcome["error"]
+        return {"outcome": json.dumps(outcome), "error": error, "done": True}
 
 
-class DeskSearcher(Searcher):
+class Live:
+    """A part of this process: Tune writes its components to disk for a restore that is not ours; they go without it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class DeskSearcher(Live, Searcher):
     """Hands the desk's assignments to Tune."""
 
     def __init__(self, desk: Desk, clock: Callable[[], float], *, scratch: Path, memory_bytes: int) -> None:
@@ -69,7 +84,12 @@ class DeskSearcher(Searcher):
             return None if self._desk.running() else Searcher.FINISHED
         self.assigned[trial_id] = step.trial.id
         task = json.dumps(task_of(step, driver="ray", threads=1))
-        return {**self._fixed, "task": task, "lease": json.dumps(asdict(step.lease))}
+        return {
+            **self._fixed,
+            "task": task,
+            "lease": json.dumps(asdict(step.lease)),
+            "search_end": self._desk.search_end(),
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         name = self.assigned.get(trial_id)
@@ -87,7 +107,7 @@ class DeskSearcher(Searcher):
         """See ``save``."""
 
 
-class LeaseCallback(tune.Callback):
+class LeaseCallback(Live, tune.Callback):
     """Kills the actor of a trial that outlived its lease: the part that nothing inside the trial can prevent."""
 
     def __init__(
@@ -101,7 +121,7 @@ class LeaseCallback(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._asked_to_stop.is_set():
             self._desk.stop("you asked to stop")
-        overdue = self._desk.overdue(self._clock(), GRACE_SECONDS)
+        overdue = self._desk.overdue(self._clock(), grace=GRACE_SECONDS, allowance=START_SECONDS)
         if not overdue:
             return
         for trial in trials:
@@ -110,7 +130,7 @@ class LeaseCallback(tune.Callback):
                 ray.kill(actor)
 
 
-class BudgetStopper(Stopper):
+class BudgetStopper(Live, Stopper):
     """Ends the experiment once nothing runs and nothing more may start."""
 
     def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:

@@ -124,10 +124,19 @@ class Desk:
             if self._stopped_because is None:
                 self._stopped_because = reason
 
-    def overdue(self, now: float, grace: float) -> list[str]:
-        """Ids of trials that outlived their lease by more than ``grace`` seconds."""
+    def overdue(self, now: float, *, grace: float, allowance: float = 0.0) -> list[str]:
+        """Ids of trials that outlived their lease by more than ``grace`` seconds.
+
+        Args:
+            allowance: by how much a driver may start a trial late; it never reaches beyond the search's end.
+        """
         with self._lock:
-            return [name for name, given in self._running.items() if now > given.lease.until + grace]
+            end = self.search_end()
+            return [
+                name
+                for name, given in self._running.items()
+                if now > max(given.lease.until, min(given.lease.until + allowance, end)) + grace
+            ]
 
     def search_end(self) -> float:
         """The second at which the last lease ends."""
