@@ -25,7 +25,7 @@ Codes = npt.NDArray[np.int64]
 MAX_ROWS = 20_000
 MIN_ROWS = 200
 MAX_ERROR = 0.005
-"""A column that alone errs in no more rows than this, and in few of those where the commonest class errs, is suspect."""
+"""A column that alone errs in fewer rows than this, and in few of those where the commonest class errs, is suspect."""
 
 MAX_UNEXPLAINED = 0.001
 MAX_UNEXPLAINED_BY_SUM = 1e-5
@@ -55,7 +55,9 @@ def leak_suspects(block: Any, plan: CleaningPlan, y: npt.NDArray[Any]) -> list[F
 
 
 def _suspect(name: str, kind: Kind, what: str) -> Finding:
-    return Finding("leak", name, f"{what}; if it is known before the target is, keep it with --types {name}={kind.value}.")
+    return Finding(
+        "leak", name, f"{what}; if it is known before the target is, keep it with --types {name}={kind.value}."
+    )
 
 
 def _alone(column: Any, kind: Kind, task: Task, y: npt.NDArray[Any]) -> str | None:
@@ -149,8 +151,15 @@ def _unexplained_by_rank(numbers: Floats, y: Floats) -> float:
     x, y = numbers[known], y[known]
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 1.0
-    ranks = [np.unique(some, return_inverse=True)[1].astype(np.float64) for some in (x, y)]
-    return 1.0 - max(float(np.corrcoef(x, y)[0, 1]) ** 2, float(np.corrcoef(*ranks)[0, 1]) ** 2)
+    return 1.0 - max(_correlation(x, y), _correlation(_ranks(x), _ranks(y))) ** 2
+
+
+def _correlation(x: Floats, y: Floats) -> float:
+    return abs(float(np.corrcoef(x, y)[0, 1]))
+
+
+def _ranks(x: Floats) -> Floats:
+    return np.unique(x, return_inverse=True)[1].astype(np.float64)
 
 
 def _sums(clean: Any, plan: CleaningPlan, y: Floats) -> list[Finding]:
