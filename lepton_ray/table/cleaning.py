@@ -22,33 +22,12 @@ from lepton_ray.table.fields import Fields, nearest, parsed
 from lepton_ray.table.finding import Finding
 from lepton_ray.table.hashing import hash_column, hash_rows, mix
 from lepton_ray.table.profile import ColumnProfile, Profile
+from lepton_ray.table.row_rules import RowRules, make_rules
 from lepton_ray.table.schema import Column, Kind, Problem, Schema, Task
 from lepton_ray.table.target import METRICS, make_problem
 
 VERSION = 1
 MIN_ROWS = 10
-OUTLIER_RANGES = 50.0
-"""A target further from the quartiles than so many times their distance is taken for an error of writing."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowRules:
-    """Which rows train: without exact ``duplicates`` (if true) and with a target from ``lowest`` to ``highest``."""
-
-    duplicates: bool = False
-    lowest: float | None = None
-    highest: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The rules as JSON values."""
-        return {"drop_duplicates": self.duplicates, "lowest_target": self.lowest, "highest_target": self.highest}
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> "RowRules":
-        """The inverse of ``to_dict``."""
-        fields.only("drop_duplicates", "lowest_target", "highest_target")
-        bounds = fields.optional_number("lowest_target"), fields.optional_number("highest_target")
-        return cls(fields.flag("drop_duplicates"), *bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +104,9 @@ class CleaningPlan:
         names = {suspect.column for suspect in suspects}
         gone = [column.name for column in self.columns if column.use and not column.by_user and column.name in names]
         if len(gone) == len(self.schema.names):
-            note = Finding("leak", None, "Every column is suspected of knowing the answer, so all are used. Check them.")
+            note = Finding(
+                "leak", None, "Every column is suspected of knowing the answer, so all are used. Check them."
+            )
             return replace(self, findings=(*self.findings, *suspects, note))
         columns = tuple(
             replace(column, reason=Reason.LEAK) if column.name in gone else column for column in self.columns
@@ -135,10 +116,10 @@ class CleaningPlan:
     def describe(self) -> list[str]:
         """The plan in sentences: what is learned, what becomes of each column and why, which rows train."""
         problem = self.problem
-        what = f"{problem.task.value} task" if problem.task is Task.REGRESSION else f"{problem.task.value} classification"
-        classes = f" of {len(problem.classes)} classes" if len(problem.classes) > 2 else ""
+        what = problem.task.value + ("" if problem.task is Task.REGRESSION else " classification")
+        classes = f" into {len(problem.classes)} classes" if len(problem.classes) > 2 else ""
         sought = f", looking for {problem.positive!r}" if problem.positive is not None else ""
-        said = [f"The target {problem.target!r} is a {what}{classes}{sought}, measured by {problem.metric}."]
+        said = [f"To learn: {problem.target!r}, a {what}{classes}{sought}, measured by {problem.metric}."]
         by_column: dict[str | None, list[str]] = {}
         for finding in self.findings:
             by_column.setdefault(finding.column, []).append(finding.sentence)
@@ -174,18 +155,20 @@ class CleaningPlan:
         fields = parsed(text, where)
         if fields.values.get("version") != VERSION:
             raise DataError(f"{where} is not a cleaning plan of version {VERSION}.", "Write it with lepton profile.")
-        fields.only("version", "problem", "target", "rows", "weight", "group", "time", "columns", "missing_words", "findings")
+        fields.only(
+            "version", "problem", "target", "rows", "weight", "group", "time", "columns", "missing_words", "findings"
+        )
+        found = fields.objects("findings")
         plan = cls(
-            tuple(ColumnPlan.from_fields(column) for column in fields.objects("columns")),
-            ColumnPlan.from_fields(fields.object("target")),
-            _problem_of(fields.object("problem")),
-            RowRules.from_fields(fields.object("rows")),
-            *(fields.optional_text(name) for name in ("weight", "group", "time")),
-            tuple(word.lower() for word in fields.texts("missing_words")),
-            tuple(
-                Finding(found.text("kind"), found.optional_text("column"), found.text("sentence"))
-                for found in fields.objects("findings")
-            ),
+            columns=tuple(ColumnPlan.from_fields(column) for column in fields.objects("columns")),
+            target=ColumnPlan.from_fields(fields.object("target")),
+            problem=_problem_of(fields.object("problem")),
+            rows=RowRules.from_fields(fields.object("rows")),
+            weight=fields.optional_text("weight"),
+            group=fields.optional_text("group"),
+            time=fields.optional_text("time"),
+            missing_words=tuple(word.lower() for word in fields.texts("missing_words")),
+            findings=tuple(Finding(f.text("kind"), f.optional_text("column"), f.text("sentence")) for f in found),
         )
         _check_columns(plan, where)
         return plan
@@ -259,7 +242,8 @@ def make_plan(
     _check_request(profile, target, types, [*drop, *types, *(name for name in roles.values() if name)])
     problem, target_plan = make_problem(profile.column(target), task=task, metric=metric, positive=positive)
     given = {name: reason for reason, name in roles.items() if name} | dict.fromkeys(drop, Reason.DROPPED)
-    columns, found = [], []
+    columns: list[ColumnPlan] = []
+    found: list[Finding] = []
     for column in profile.columns:
         if column.name == target:
             continue
@@ -270,11 +254,9 @@ def make_plan(
         columns.append(plan)
         found += kinds.findings(column, plan) if plan.use else []
     _check_some_left(columns)
-    rules, said = _row_rules(profile, problem, columns)
+    rules, said = make_rules(profile, problem, columns)
     found += [*_target_findings(profile.column(target), problem), *said]
-    return CleaningPlan(
-        tuple(columns), target_plan, problem, rules, weight, group, time, findings=tuple(found)
-    )
+    return CleaningPlan(tuple(columns), target_plan, problem, rules, weight, group, time, findings=tuple(found))
 
 
 def _check_request(profile: Profile, target: str, types: Mapping[str, str], named: Iterable[str]) -> None:
@@ -308,58 +290,3 @@ def _target_findings(column: ColumnProfile, problem: Problem) -> list[Finding]:
         sentence = f"{column.numbers.infinite:,} rows have an infinite target and do not train."
         found.append(Finding("infinite", column.name, sentence))
     return found
-
-
-def _row_rules(profile: Profile, problem: Problem, columns: Sequence[ColumnPlan]) -> tuple[RowRules, list[Finding]]:
-    """Which rows train, and why."""
-    lowest, highest, found = None, None, []
-    if problem.task is Task.REGRESSION:
-        lowest, highest, found = _target_bounds(profile.column(problem.target))
-    drop, said = _duplicates(profile, columns)
-    return RowRules(drop, lowest, highest), found + said
-
-
-def _duplicates(profile: Profile, columns: Sequence[ColumnPlan]) -> tuple[bool, list[Finding]]:
-    """Drop exact duplicates where rows are so rich that they cannot be equal by chance."""
-    used = [profile.column(column.name) for column in columns if column.use]
-    possible = sum(math.log(max(column.values.distinct, 1)) for column in used)
-    rich = possible > 3 * math.log(profile.rows)
-    if not profile.duplicates:
-        return rich, []
-    about = "" if profile.duplicates_are_exact else "about "
-    what = f"{about}{profile.duplicates:,} of {profile.rows:,} rows repeat another row exactly".capitalize()
-    why = "each trains once." if rich else "they stay, because so few columns are often equal by chance."
-    return rich, [Finding("duplicates", None, f"{what}; {why}")]
-
-
-def _target_bounds(column: ColumnProfile) -> tuple[float | None, float | None, list[Finding]]:
-    """Bounds far outside the quartiles, where the target has values beyond them."""
-    first, third = quantiles(column, (0.25, 0.75))
-    reach = OUTLIER_RANGES * (third - first)
-    if not column.numbers.lowest or not reach > 0:
-        return None, None, []
-    lowest = first - reach if column.numbers.lowest[0][0] < first - reach else None
-    highest = third + reach if column.numbers.highest[0][0] > third + reach else None
-    if lowest is None and highest is None:
-        return None, None, []
-    bounds = " or ".join(
-        f"{word} {bound:g}" for word, bound in (("below", lowest), ("above", highest)) if bound is not None
-    )
-    sentence = f"Rows with a target {bounds} do not train: so far out, it is likely an error of writing."
-    return lowest, highest, [Finding("outliers", column.name, sentence)]
-
-
-def quantiles(column: ColumnProfile, shares: Sequence[float]) -> list[float]:
-    """Quantiles of a column of numbers, from its tally; NaN if it has none."""
-    decimal = "," if column.numbers.comma > column.numbers.dotted else "."
-    from lepton_ray.table.numerals import read_numbers
-
-    numbers = read_numbers(pa.array([text for _, text, _ in column.values.entries], type=pa.string()), decimal)
-    weights = np.array([count for _, _, count in column.values.entries], dtype=np.float64)
-    known = np.isfinite(numbers)
-    order = np.argsort(numbers[known], kind="stable")
-    numbers, weights = numbers[known][order], weights[known][order]
-    if not len(numbers):
-        return [math.nan] * len(shares)
-    places = np.searchsorted(np.cumsum(weights), np.array(shares) * weights.sum())
-    return [float(numbers[min(place, len(numbers) - 1)]) for place in places]

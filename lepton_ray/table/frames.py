@@ -38,5 +38,6 @@ def _from_pandas(frame: Any) -> Any:
         try:
             columns[name] = pa.Array.from_pandas(series)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            columns[name] = pa.array([None if gone else str(cell) for cell, gone in zip(series, series.isna())])
+            cells = zip(series, series.isna(), strict=True)
+            columns[name] = pa.array([None if gone else str(cell) for cell, gone in cells], type=pa.string())
     return pa.table(columns)

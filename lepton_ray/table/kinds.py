@@ -8,7 +8,6 @@ from lepton_ray.errors import DataError
 from lepton_ray.table import dates
 from lepton_ray.table.column_plan import ColumnPlan, Reason
 from lepton_ray.table.finding import Finding
-from lepton_ray.table.numerals import Decimal
 from lepton_ray.table.profile import ColumnProfile
 from lepton_ray.table.schema import Kind
 
@@ -25,10 +24,9 @@ _DATE_NAME = re.compile(r"date|day|time|datum|(^|_)dt($|_)", re.IGNORECASE)
 
 def judge(column: ColumnProfile, kind: Kind | None) -> ColumnPlan:
     """The plan for one column; a kind that the user gave is taken, and the column used whatever is in it."""
-    decimal = _decimal(column)
-    plan = ColumnPlan(column.name, kind or _kind(column, decimal), by_user=kind is not None)
+    plan = ColumnPlan(column.name, kind or _kind(column), by_user=kind is not None)
     if plan.kind is Kind.NUMBER:
-        plan = replace(plan, decimal=decimal, sentinels=_sentinels(column))
+        plan = replace(plan, decimal=column.decimal, sentinels=_sentinels(column))
     if plan.kind is Kind.DATE:
         plan = replace(plan, dates=_date_forms(column, compact=True))
     if kind is not None:
@@ -37,16 +35,7 @@ def judge(column: ColumnProfile, kind: Kind | None) -> ColumnPlan:
     return replace(plan, reason=_reason(column, plan.kind))
 
 
-def _decimal(column: ColumnProfile) -> Decimal:
-    return "," if column.numbers.comma > column.numbers.dotted else "."
-
-
-def number_count(column: ColumnProfile, decimal: Decimal) -> int:
-    """How many cells read as numbers."""
-    return column.numbers.count + (column.numbers.comma if decimal == "," else 0)
-
-
-def _kind(column: ColumnProfile, decimal: Decimal) -> Kind:
+def _kind(column: ColumnProfile) -> Kind:
     """Number, category, date or text."""
     if column.physical in ("integer", "number"):
         return Kind.NUMBER
@@ -61,10 +50,17 @@ def _kind(column: ColumnProfile, decimal: Decimal) -> Kind:
     if forms and sum(column.dates[form] for form in forms) + column.impossible_dates >= present - tolerated:
         return Kind.DATE
     numbers = column.numbers
-    codes = numbers.zero_led > 0.01 * present or numbers.long > 0.5 * present
-    if 0 < present <= number_count(column, decimal) + tolerated and not codes:
+    codes = numbers.zero_led > 0.01 * present or numbers.long > 0.5 * present or _has_codes(counts)
+    if 0 < present <= column.number_count + tolerated and not codes:
         return Kind.NUMBER
     return Kind.TEXT if _is_prose(column) else Kind.CATEGORY
+
+
+def _has_codes(counts: dict[str, int]) -> bool:
+    """Whether the words among the numbers mostly hold digits too, as V57 among 250.83: then all are codes."""
+    words = {text: count for text, count in counts.items() if re.search("[A-Za-z]", text) and text[:1].isalpha()}
+    coded = sum(count for text, count in words.items() if re.search("[0-9]", text))
+    return coded > 0.5 * sum(words.values()) > 0 and len(words) > 1
 
 
 def _is_prose(column: ColumnProfile) -> bool:
@@ -135,7 +131,7 @@ def _check_typed(column: ColumnProfile, plan: ColumnPlan) -> None:
     if column.physical not in ("text", "empty") or not column.present:
         return
     what = None
-    if plan.kind is Kind.NUMBER and not number_count(column, plan.decimal):
+    if plan.kind is Kind.NUMBER and not column.number_count:
         what = "number"
     if plan.kind is Kind.DATE and not plan.dates:
         what = "date"
@@ -159,7 +155,7 @@ def _sentences(column: ColumnProfile, plan: ColumnPlan) -> Iterator[tuple[str, s
         how = ["blank"] * bool(column.missing) + [repr(word) for word in sorted(column.words)[:4]]
         yield "missing", f"{absent:,} of {column.rows:,} cells are missing ({', '.join(how)})."
     if plan.kind is Kind.NUMBER and column.physical == "text":
-        words = column.present - number_count(column, plan.decimal)
+        words = column.present - column.number_count
         if words > 0:
             yield "mixed", f"{words:,} of {column.rows:,} cells are words among numbers and become missing."
         if plan.decimal == ",":

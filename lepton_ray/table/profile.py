@@ -5,7 +5,8 @@ the rows into blocks, in any order, gives the same profile bit for bit.
 """
 
 import dataclasses
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -64,7 +65,7 @@ class Numbers:
         """The standard deviation of the finite numbers."""
         count = max(self.count - self.infinite, 1)
         variance = as_fraction(self.squares) / count - (as_fraction(self.total) / count) ** 2
-        return float(max(variance, 0)) ** 0.5
+        return math.sqrt(max(variance, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,16 @@ class ColumnProfile:
     def present(self) -> int:
         """How many cells hold a value."""
         return self.rows - self.missing - sum(self.words.values())
+
+    @property
+    def decimal(self) -> numerals.Decimal:
+        """How most of its decimals are written."""
+        return "," if self.numbers.comma > self.numbers.dotted else "."
+
+    @property
+    def number_count(self) -> int:
+        """How many cells read as numbers, with that decimal sign."""
+        return self.numbers.count + (self.numbers.comma if self.decimal == "," else 0)
 
     def add(self, other: "ColumnProfile") -> "ColumnProfile":
         """The profile of both."""
@@ -314,3 +325,17 @@ def _group(texts: list[str], weights: Weights) -> dict[str, int]:
 
 def _add_counts(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
     return {key: a.get(key, 0) + b.get(key, 0) for key in sorted({*a, *b})}
+
+
+def quantiles(column: ColumnProfile, shares: Sequence[float]) -> list[float]:
+    """Quantiles of the numbers of a column, from its tally; NaN if it has none."""
+    texts = pa.array([text for _, text, _ in column.values.entries], type=pa.string())
+    numbers = numerals.read_numbers(texts, column.decimal)
+    weights = np.array([count for _, _, count in column.values.entries], dtype=np.float64)
+    known = np.flatnonzero(np.isfinite(numbers))
+    if not len(known):
+        return [math.nan] * len(shares)
+    order = known[np.argsort(numbers[known], kind="stable")]
+    upto = np.cumsum(weights[order])
+    places = np.searchsorted(upto, np.array(shares) * upto[-1])
+    return [float(numbers[order[min(place, len(order) - 1)]]) for place in places]

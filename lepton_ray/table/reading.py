@@ -1,4 +1,4 @@
-"""One file at a time as raw blocks: CSV (every cell a string), Parquet, JSON lines, each also gzipped. Decides nothing."""
+"""One file as raw blocks: CSV (every cell a string), Parquet, JSON lines, each also gzipped. Decides nothing."""
 
 import gzip
 import json
@@ -119,9 +119,7 @@ def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
                 pv.ReadOptions(
                     use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding
                 ),
-                pv.ParseOptions(
-                    delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside
-                ),
+                pv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside),
                 pv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=True
                 ),

@@ -1,4 +1,4 @@
-"""Where a table comes from: a file, a folder of files, or a frame, found out and read as raw blocks. Decides nothing."""
+"""Where a table comes from: a file, a folder or a frame, found out and read as raw blocks. Decides nothing."""
 
 import csv
 from collections.abc import Iterator

@@ -46,7 +46,7 @@ def held_out_count(n_rows: int) -> int:
 
 def holdout_mask(keys: Hashes, count: int | None = None) -> Mask:
     """Hold out the rows with the smallest keys; rows with one key stay together, so the count may miss a little."""
-    return keys <= holdout_bound(keys, count)
+    return np.asarray(keys <= holdout_bound(keys, count), dtype=bool)
 
 
 def holdout_bound(keys: Hashes, count: int | None = None) -> np.uint64:
@@ -116,4 +116,4 @@ def sample_mask(keys: Hashes, count: int) -> Mask:
     if len(keys) <= count:
         return np.ones(len(keys), dtype=bool)
     mixed = mix(keys, _SAMPLE_SALT)
-    return mixed < np.partition(mixed, count)[count]
+    return np.asarray(mixed < np.partition(mixed, count)[count], dtype=bool)

@@ -7,7 +7,7 @@ from lepton_ray.errors import DataError
 from lepton_ray.table import values
 from lepton_ray.table.column_plan import ColumnPlan
 from lepton_ray.table.fields import nearest
-from lepton_ray.table.kinds import TOLERATED_WORDS, judge, number_count
+from lepton_ray.table.kinds import TOLERATED_WORDS, judge
 from lepton_ray.table.profile import ColumnProfile
 from lepton_ray.table.schema import Kind, Problem, Task
 
@@ -100,8 +100,7 @@ def _is_numeric(column: ColumnProfile, present: int) -> bool:
         return True
     if column.physical != "text":
         return False
-    decimal = "," if column.numbers.comma > column.numbers.dotted else "."
-    return number_count(column, "," if decimal == "," else ".") >= (1 - TOLERATED_WORDS) * present
+    return column.number_count >= (1 - TOLERATED_WORDS) * present
 
 
 def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: str) -> Task:
