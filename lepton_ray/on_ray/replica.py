@@ -38,4 +38,6 @@ def stay_on_loopback() -> None:
     if bind is None:
         log.warning("A replica's internal port is open beyond loopback: this Ray binds it elsewhere.")
         return
-    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))
+    vars(replica)["add_port_to_grpc_server"] = lambda server, address: bind(
+        server, address.replace("[::]", "127.0.0.1")
+    )

@@ -200,7 +200,7 @@ def deploy(
     began = time.monotonic()
     folder = Path(bundle_folder).resolve()
     bundle_id, _ = read_manifest(folder)
-    deployment = serve.deployment(Replica).options(
+    deployment = serve.deployment(
         name="model",
         autoscaling_config={
             "min_replicas": 1,
@@ -209,7 +209,7 @@ def deploy(
             "target_ongoing_requests": 4,
             "upscale_delay_s": 3,
             "downscale_delay_s": 60,
-            "look_back_period_s": 5,
+            "look_back_period_s": 11,
         },
         ray_actor_options={"num_cpus": cpus},
         max_ongoing_requests=16,
@@ -219,7 +219,7 @@ def deploy(
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=2,
         graceful_shutdown_wait_loop_s=0.1,
-    )
+    )(Replica)
     application = deployment.bind(str(folder), bundle_id, name, tuple(trust), _on_one_host())
     _run(serve, application, timeout)
     return Endpoint(f"http://{HOST}:{port}", name, bundle_id, {"deploy": time.monotonic() - began})
@@ -273,13 +273,16 @@ def _run(serve: Any, application: Any, timeout: float) -> None:
     if thread.is_alive():
         raise ServingError(f"No replica was ready after {timeout:g} seconds.", "Try again on a machine less busy.")
     if fault:
-        raise ServingError(f"The bundle was not deployed: {_reason(fault[0])}", "Try `lepton predict` on it for the cause.")
+        raise ServingError(
+            f"The bundle was not deployed: {_reason(fault[0])}", "Try `lepton predict` on it for the cause."
+        )
 
 
 def _on_one_host() -> bool:
     import ray
 
-    return bool(ray.util.get_node_ip_address() == HOST)
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address == HOST
 
 
 def _any_port() -> int:

@@ -9,6 +9,7 @@ It knows nothing about Tune, Serve or tables. Three facts shape it:
   of our own prevent both.
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -86,7 +87,7 @@ def boot(temp_dir: Path, cpus: int, object_store_bytes: int) -> None:
             object_store_memory=max(object_store_bytes, SMALLEST_OBJECT_STORE),
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             _temp_dir=str(temp_dir),
             _node_ip_address="127.0.0.1",
         )
