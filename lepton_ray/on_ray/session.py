@@ -118,7 +118,9 @@ class Session:
         self._thread = threading.Thread(target=self._live, name="ray-session", daemon=True)
 
     def start(self) -> "Session":
-        """Begin to boot and return at once."""
+        """Begin to boot and return at once. The environment is written before anyone else can import ``ray``."""
+        if not _running():
+            write_environment()
         self._thread.start()
         return self
 
@@ -144,8 +146,7 @@ class Session:
 
     def _live(self) -> None:
         try:
-            ray = sys.modules.get("ray")
-            if ray is None or not ray.is_initialized():
+            if not _running():
                 boot(self.temp_dir, self._cpus, self._object_store_bytes)
                 self.owned = True
         except Exception as error:
@@ -157,3 +158,9 @@ class Session:
 
             running.shutdown()
         shutil.rmtree(self.temp_dir, ignore_errors=True)
+
+
+def _running() -> bool:
+    """Whether this process has a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())

@@ -17,7 +17,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding
 h1{font-size:1.5rem;margin:0}p.dim{color:var(--dim);margin:.2rem 0 1.5rem}
 table{border-collapse:collapse;width:100%}
 td,th{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;padding:.8rem;border:1px solid var(--line);border-radius:.4rem;font-size:.85rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}
+pre{padding:.8rem;border:1px solid var(--line);border-radius:.4rem;font-size:.85rem}
 code{overflow-wrap:anywhere}
 """
 

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,8 @@ import pytest
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.files import point
 from lepton_ray.errors import BundleError, EnvironmentFault, ServingError
-from lepton_ray.on_ray.serving import Endpoint, FrontDoor, Port, deploy, first_request, port_free
+from lepton_ray.on_ray.port import Port, port_free
+from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request
 from lepton_ray.on_ray.session import Session, boot, short_temp_dir
 from tests.sealed import ROW, raw_table, seal
 
@@ -65,8 +67,7 @@ def endpoint(bundle: Bundle) -> Iterator[Endpoint]:
     try:
         session.wait(60)
         port = Port.reserve()
-        door = FrontDoor(port).open()
-        door.wait()
+        assert FrontDoor(port).open().wait() == port.number
         point(bundle.folder.parent / "bundle", bundle.folder)
         yield deploy(bundle.folder.parent / "bundle", port=port.number, name="churn")
     finally:
@@ -129,10 +130,40 @@ def test_the_port_is_taken_while_it_serves(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.ray
+def test_a_new_bundle_takes_over_without_a_failed_request(endpoint: Endpoint, bundle: Bundle, tmp_path: Path) -> None:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    new = seal(tmp_path / "new", family_name="linear")
+    seen: list[tuple[int, str]] = []
+    done = threading.Event()
+
+    def keep_asking() -> None:
+        while not done.is_set():
+            status, answer = post(f"{endpoint.url}/predict", ROW)
+            seen.append((status, answer.get("bundle", "")))
+
+    asker = threading.Thread(target=keep_asking)
+    asker.start()
+    try:
+        assert deploy(new.folder, port=port, name="churn").bundle == new.id
+    finally:
+        done.set()
+        asker.join()
+    assert {status for status, _ in seen} == {200}
+    assert {answered for _, answered in seen} <= {bundle.id, new.id}
+    assert first_request(endpoint.url, ROW) == new.predict(ROW).to_pylist()[0]
+    deploy(bundle.folder, port=port, name="churn")
+    assert first_request(endpoint.url, ROW) == bundle.predict(ROW).to_pylist()[0]
+
+
+@pytest.mark.ray
 def test_what_is_no_bundle_is_refused_and_the_old_one_answers_on(endpoint: Endpoint, tmp_path: Path) -> None:
     port = int(endpoint.url.rsplit(":", 1)[1])
     with pytest.raises(BundleError, match="not a bundle"):
         deploy(tmp_path, port=port)
+    damaged = seal(tmp_path / "damaged")
+    (damaged.folder / "plan.json").write_text("{}")
+    with pytest.raises(BundleError, match="plan.json"):
+        deploy(damaged.folder, port=port, name="churn")
     assert first_request(endpoint.url, ROW)
 
 
