@@ -5,18 +5,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-
-from lepton_ray.bundle.bundle import Bundle, write_bundle
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
 from lepton_ray.models.family import Batch
 from lepton_ray.models.registry import family
+
+from lepton_ray.bundle.bundle import Bundle, write_bundle
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
 from lepton_ray.table.profile import profile_block
 
 ROWS = 240
 ROW: dict[str, Any] = {"tenure": 12, "city": "Ulm", "joined": "2024-03-05", "note": "slow line and a loud fan"}
-_WORDS = ("slow line and a loud fan", "all is well with the new line", "wants a cheaper offer at once", "no words for it")
+_WORDS = (
+    "slow line and a loud fan",
+    "all is well with the new line",
+    "wants a cheaper offer at once",
+    "no words for it",
+)
 
 
 def raw_table(rows: int = ROWS) -> pa.Table:

@@ -24,7 +24,8 @@ from lepton_ray.errors import BundleError, LeptonError
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import Step
 from lepton_ray.models.family import Model
-from lepton_ray.models.registry import FAMILIES, family as find_family
+from lepton_ray.models.registry import FAMILIES
+from lepton_ray.models.registry import family as find_family
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.schema import Problem, Schema, Task
 
@@ -60,7 +61,8 @@ class Bundle:
         bundle_id, manifest = read_manifest(folder)
         if expected_id is not None and bundle_id != expected_id:
             raise BundleError(
-                f"{folder} is bundle {bundle_id[:12]}, not {expected_id[:12]}.", "Name the folder of the bundle you want."
+                f"{folder} is bundle {bundle_id[:12]}, not {expected_id[:12]}.",
+                "Name the folder of the bundle you want.",
             )
         manifest.check_files(folder)
         manifest.check_versions(folder)
@@ -71,7 +73,7 @@ class Bundle:
             )
         try:
             plan = CleaningPlan.from_json((folder / "plan.json").read_text(encoding="utf-8"))
-            step = for_schema(plan.schema, manifest.view)
+            step = for_schema(plan.schema, "linear" if manifest.view == "linear" else "tree")
             state = load_state(folder)
             model = find_family(manifest.family).load(folder / "model")
         except BundleError:
@@ -81,6 +83,8 @@ class Bundle:
                 f"{folder} cannot be loaded: {type(error).__name__}: {_first_line(error)}",
                 "Load it with the versions its manifest names, or train a new one.",
             ) from error
+        if plan.schema != manifest.schema:
+            raise BundleError(f"{folder}: the manifest and the plan name other columns.", "Train a new bundle.")
         return cls(folder, bundle_id, manifest, plan, step, state, model)
 
     @property
@@ -199,4 +203,3 @@ def write_bundle(
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or "no reason given").splitlines()[0].rstrip(".") + "."
-

@@ -101,6 +101,8 @@ class Manifest:
         problem = Problem.from_dict(values["problem"])
         if problem.task is Task.BINARY:
             values["threshold"] = float(values["threshold"])
+        if values["view"] not in ("tree", "linear"):
+            raise ValueError("`view` is neither tree nor linear")
         for name, kind in (("versions", dict), ("config", dict), ("facts", dict), ("example", dict), ("family", str)):
             if not isinstance(values[name], kind):
                 raise TypeError(f"`{name}` is not {kind.__name__}")
@@ -110,7 +112,9 @@ class Manifest:
                 "created": float(values["created"]),
                 "problem": problem,
                 "schema": Schema.from_dict(values["schema"]),
-                "files": tuple(StoredFile(_safe_name(file["name"]), file["size"], file["sha256"]) for file in values["files"]),
+                "files": tuple(
+                    StoredFile(_safe_name(file["name"]), file["size"], file["sha256"]) for file in values["files"]
+                ),
             }
         )
 

@@ -64,16 +64,13 @@ def predict_file(bundle_folder: Path, table_path: Path, out_path: Path, keep: Se
 def _answer(bundle: Bundle, block: pa.Table, keep: Sequence[str]) -> pa.Table:
     check_names(block.column_names, bundle.schema)
     answer = bundle.predict_block(block)
-    kept = pa.table({})
     for name in keep:
         if name not in block.column_names:
             raise DataError(f"The table has no column `{name}` to keep.", "Name one that it has.")
         if name in answer.column_names:
             raise DataError(f"The column `{name}` to keep has the name of an answer.", "Rename it in the table.")
-        kept = kept.append_column(name, block.column(name))
-    for name in answer.column_names:
-        kept = kept.append_column(name, answer.column(name))
-    return kept
+    columns = [*block.select(list(keep)).columns, *answer.columns]
+    return pa.table(columns, names=[*keep, *answer.column_names])
 
 
 @contextmanager

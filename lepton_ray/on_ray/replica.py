@@ -1,9 +1,14 @@
-"""The process that answers: one bundle, loaded and warmed, behind our ASGI app. Imported inside Serve's replicas."""
+"""The process that answers: one bundle behind our ASGI app, and another one in its place when told so.
 
+Imported inside Serve's replicas. It knows nothing about deployments: ``serving.py`` makes them.
+"""
+
+import asyncio
 import logging
 from typing import Any
 
 from ray import serve
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.serving.app import build_app
@@ -13,17 +18,49 @@ log = logging.getLogger("lepton_ray.serving")
 
 @serve.ingress()
 class Replica:
-    """A Serve deployment around one bundle folder; it is up only once it has answered a row."""
+    """A Serve deployment around a bundle. It is up only once that bundle has answered a row.
 
-    def __init__(self, folder: str, bundle_id: str, name: str, trust: tuple[str, ...], loopback: bool) -> None:
+    A new bundle arrives as a new ``user_config``; requests go to the old one until the new one has answered a row,
+    so none fails, and none waits for a process to start.
+    """
+
+    def __init__(self, loopback: bool) -> None:
         if loopback:
             stay_on_loopback()
-        self._bundle = Bundle.load(folder, expected_id=bundle_id, trust=trust)
-        self._bundle.predict(dict(self._bundle.manifest.example))
-        self._name = name
+        self._app: ASGIApp | None = None
 
-    def __serve_build_asgi_app__(self) -> Any:
-        return build_app(self._bundle, self._name)
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Load, verify and warm the bundle that ``config`` names; one that fails leaves the old one serving."""
+        try:
+            self._app = await asyncio.to_thread(_warm_app, config)
+        except Exception as error:
+            if self._app is None:
+                raise
+            log.error("Bundle %s was refused, the old one serves on: %s", config["bundle"][:12], type(error).__name__)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await _live(receive, send)
+            elif self._app is not None:
+                await self._app(scope, receive, send)
+
+        return answer
+
+
+def _warm_app(config: dict[str, Any]) -> ASGIApp:
+    bundle = Bundle.load(config["folder"], expected_id=config["bundle"], trust=config["trust"])
+    bundle.predict(dict(bundle.manifest.example))
+    return build_app(bundle, config["name"])
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Say yes to the start and to the end; a bundle needs neither."""
+    while True:
+        event = (await receive())["type"]
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            return
 
 
 def stay_on_loopback() -> None:
@@ -38,4 +75,6 @@ def stay_on_loopback() -> None:
     if bind is None:
         log.warning("A replica's internal port is open beyond loopback: this Ray binds it elsewhere.")
         return
-    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))
+    vars(replica)["add_port_to_grpc_server"] = lambda server, address: bind(
+        server, address.replace("[::]", "127.0.0.1")
+    )

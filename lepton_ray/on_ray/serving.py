@@ -1,28 +1,26 @@
-"""Serve on this host: a port of our own, controller and proxy ahead of time, a bundle deployed, one answer proven.
+"""Serve on this host: controller and proxy ahead of time, a bundle deployed or exchanged, one answer proven.
 
 It knows nothing about how the bundle was made. ``FrontDoor`` can be begun while the search still runs: it takes
-several seconds of mostly waiting, and the deployment that follows needs only what is then there.
+several seconds of mostly waiting. ``deploy`` may be called again: a new bundle takes the old one's place in the
+running replicas, within a fraction of the time of a first deployment.
 """
 
 import json
 import logging
 import os
-import socket
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lepton_ray.bundle.manifest import read_manifest
 from lepton_ray.errors import EnvironmentFault, LeptonError, ServingError
+from lepton_ray.on_ray.port import HOST, Port, port_free
 
-DEFAULT_PORT = 8000
-HOST = "127.0.0.1"
 REQUEST_TIMEOUT = 30.0
 KEEP_ALIVE = 30
 APPLICATION = "lepton"
@@ -33,78 +31,13 @@ class Endpoint:
     """Where a bundle answers.
 
     Attributes:
-        seconds: what it took, by part.
+        seconds: that its deployment took.
     """
 
     url: str
     name: str
     bundle: str
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-class Port:
-    """A TCP port on loopback that was free a moment ago, and that no other lepton_ray takes while this one lives.
-
-    Serve binds with SO_REUSEPORT: on a taken port it would not fail but share the traffic, so this is found out before.
-    """
-
-    def __init__(self, number: int, claim: socket.socket | None) -> None:
-        self.number = number
-        self._claim = claim
-
-    @classmethod
-    def reserve(cls, asked: int | None = None) -> "Port":
-        """Reserve the port asked for, or 8000, or any free one where none was asked for.
-
-        Raises:
-            EnvironmentFault: the port asked for is taken.
-        """
-        if asked:
-            port = cls._try(asked)
-            if port is None:
-                raise EnvironmentFault(
-                    f"Port {asked} on {HOST} is taken.", "Name another one, or none to have a free one chosen."
-                )
-            return port
-        candidates = [DEFAULT_PORT, *(_any_port() for _ in range(8))]
-        for number in candidates:
-            port = cls._try(number)
-            if port is not None:
-                return port
-        raise EnvironmentFault(f"No free port was found on {HOST}.", "Name one yourself.")
-
-    def close(self) -> None:
-        """Let others have it."""
-        if self._claim is not None:
-            self._claim.close()
-
-    @classmethod
-    def _try(cls, number: int) -> "Port | None":
-        claim = None
-        if sys.platform == "linux":
-            claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                claim.bind(f"\0lepton-ray-port-{number}")
-            except OSError:
-                claim.close()
-                return None
-        if port_free(number):
-            return cls(number, claim)
-        if claim is not None:
-            claim.close()
-        return None
-
-
-def port_free(number: int) -> bool:
-    """Whether nobody listens on this port, on loopback or on all interfaces."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, number))
-            probe.listen(1)
-        except (OSError, OverflowError):
-            return False
-    return True
+    seconds: float
 
 
 class FrontDoor:
@@ -113,6 +46,7 @@ class FrontDoor:
     def __init__(self, port: Port) -> None:
         self.port = port
         self.seconds = 0.0
+        self._number = port.number
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._open, name="front-door", daemon=True)
 
@@ -121,8 +55,8 @@ class FrontDoor:
         self._thread.start()
         return self
 
-    def wait(self, timeout: float = 60.0) -> None:
-        """Return when the proxy listens.
+    def wait(self, timeout: float = 60.0) -> int:
+        """Return the port once the proxy listens there.
 
         Raises:
             ServingError: it does not, or not in time.
@@ -132,11 +66,12 @@ class FrontDoor:
             raise ServingError(f"Ray Serve was not up after {timeout:g} seconds.", "Try again on a machine less busy.")
         if self._error is not None:
             raise self._error
+        return self._number
 
     def _open(self) -> None:
         began = time.monotonic()
         try:
-            start_serve(self.port.number)
+            self._number = start_serve(self.port)
         except LeptonError as error:
             self._error = error
         except Exception as error:
@@ -144,28 +79,43 @@ class FrontDoor:
         self.seconds = time.monotonic() - began
 
 
-def start_serve(port: int) -> None:
+def start_serve(port: Port) -> int:
     """Start Serve's controller and its one HTTP proxy on loopback; gRPC stays off.
+
+    A Ray that serves already, in a notebook, keeps its port: there can be one only.
+
+    Returns:
+        The port that the proxy listens at.
 
     Raises:
         EnvironmentFault: somebody took the port meanwhile.
-        ServingError: another Serve runs on this Ray already, on another port.
+        ServingError: this Ray serves already, on another port than the one asked for; or Serve does not come up.
     """
     from ray import serve
     from ray.serve.config import HTTPOptions, ProxyLocation
+    from ray.serve.context import _get_global_client
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    options = HTTPOptions(host=HOST, port=port, request_timeout_s=REQUEST_TIMEOUT, keep_alive_timeout_s=KEEP_ALIVE)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    options = HTTPOptions(
+        host=HOST, port=port.number, request_timeout_s=REQUEST_TIMEOUT, keep_alive_timeout_s=KEEP_ALIVE
+    )
     try:
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=options,
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
+        client = _get_global_client()
+        number = int(client.http_config.port) if client is not None else port.number
     except Exception as error:
-        if not port_free(port):
-            raise EnvironmentFault(f"Port {port} on {HOST} was taken while Serve started.", "Name another.") from error
+        if not port_free(port.number):
+            raise EnvironmentFault(
+                f"Port {port.number} on {HOST} was taken while Serve started.", "Name another one."
+            ) from error
         raise ServingError(f"Ray Serve did not start: {_reason(error)}", "See its logs in Ray's folder.") from error
+    if port.asked and number != port.number:
+        raise ServingError(f"This Ray serves on port {number} already.", "Ask for that port, or for none.")
+    return number
 
 
 def deploy(
@@ -178,11 +128,11 @@ def deploy(
     trust: Collection[str] = (),
     timeout: float = 60.0,
 ) -> Endpoint:
-    """Put a bundle behind a Serve that runs, and return once a replica is ready.
+    """Put a bundle behind the Serve that runs, in the place of the one before it, and return once it answers.
 
     Args:
         bundle_folder: the bundle; a link is followed once, now.
-        port: of the proxy.
+        port: where the proxy listens.
         name: of the model, in its routes.
         replicas: autoscale from one up to so many; by default the machine's cores.
         cpus: that Ray reserves per replica; 0 fits beside actors that hold every CPU and wait.
@@ -190,39 +140,50 @@ def deploy(
         timeout: seconds until it counts as failed.
 
     Raises:
-        BundleError: the folder is no bundle.
-        ServingError: no replica came up.
+        BundleError: the folder is no bundle, or a damaged one; the one before it serves on.
+        ServingError: no replica came up with it.
     """
+    began = time.monotonic()
+    folder = Path(bundle_folder).resolve()
+    bundle_id, manifest = read_manifest(folder)
+    manifest.check_files(folder)
+    manifest.check_versions(folder)
+    config = {"folder": str(folder), "bundle": bundle_id, "name": name, "trust": sorted(trust)}
+    _run(_application(config, max(1, replicas or os.cpu_count() or 1), cpus), timeout)
+    url = f"http://{HOST}:{port}"
+    _check_version(url, name, bundle_id, timeout=10.0)
+    return Endpoint(url, name, bundle_id, time.monotonic() - began)
+
+
+def _application(config: Mapping[str, Any], replicas: int, cpus: float) -> Any:
+    """The Serve application. Its version never changes, so a new config reaches the replicas that run."""
     from ray import serve
 
     from lepton_ray.on_ray.replica import Replica
 
-    began = time.monotonic()
-    folder = Path(bundle_folder).resolve()
-    bundle_id, _ = read_manifest(folder)
-    deployment = serve.deployment(Replica).options(
+    deployment = serve.deployment(
         name="model",
+        user_config=dict(config),
         autoscaling_config={
             "min_replicas": 1,
             "initial_replicas": 1,
-            "max_replicas": max(1, replicas or os.cpu_count() or 1),
+            "max_replicas": replicas,
             "target_ongoing_requests": 4,
             "upscale_delay_s": 3,
             "downscale_delay_s": 60,
-            "look_back_period_s": 5,
+            "look_back_period_s": 11,
         },
         ray_actor_options={"num_cpus": cpus},
         max_ongoing_requests=16,
         max_queued_requests=128,
         max_surge_percent=100,
+        max_constructor_retry_count=2,
         health_check_period_s=5,
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=2,
         graceful_shutdown_wait_loop_s=0.1,
-    )
-    application = deployment.bind(str(folder), bundle_id, name, tuple(trust), _on_one_host())
-    _run(serve, application, timeout)
-    return Endpoint(f"http://{HOST}:{port}", name, bundle_id, {"deploy": time.monotonic() - began})
+    )(Replica)
+    return deployment.options(version="1", _internal=True).bind(_on_one_host())
 
 
 def undeploy() -> None:
@@ -238,27 +199,44 @@ def first_request(url: str, row: Mapping[str, Any], *, timeout: float = 15.0) ->
     Raises:
         ServingError: it refused the row, or did not answer in time.
     """
-    body = json.dumps({"rows": [dict(row)]}).encode()
+    answer: dict[str, Any] = _ask(f"{url}/predict", {"rows": [dict(row)]}, timeout)["predictions"][0]
+    return answer
+
+
+def _check_version(url: str, name: str, bundle_id: str, *, timeout: float) -> None:
+    """Refuse an endpoint that answers for another bundle than the one just deployed."""
+    versions = _ask(f"{url}/v2/models/{name}", None, timeout)["versions"]
+    if versions != [bundle_id[:12]]:
+        raise ServingError(
+            f"The endpoint at {url} still serves bundle {versions[0]}.",
+            "The new one failed there; see the replica's log.",
+        )
+
+
+def _ask(url: str, body: Any, timeout: float) -> Any:
+    """Send one request, again and again while the endpoint is not there yet."""
     ends = time.monotonic() + timeout
     said = "no answer"
+    data = None if body is None else json.dumps(body).encode()
     while time.monotonic() < ends:
-        request = urllib.request.Request(f"{url}/predict", body, {"content-type": "application/json"})
+        request = urllib.request.Request(url, data, {"content-type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=max(0.1, ends - time.monotonic())) as reply:
-                answer: dict[str, Any] = json.load(reply)["predictions"][0]
-                return answer
+                return json.load(reply)
         except urllib.error.HTTPError as error:
             said = f"{error.code} {error.read(500).decode(errors='replace')}"
             if error.code not in (404, 429, 502, 503):
                 break
-        except (OSError, ValueError, LookupError) as error:
+        except (OSError, ValueError) as error:
             said = str(error)
         time.sleep(0.05)
-    raise ServingError(f"The endpoint at {url} did not answer its first row: {said}", "See the replica's log.")
+    raise ServingError(f"The endpoint did not answer {url}: {said}", "See the replica's log in Ray's folder.")
 
 
-def _run(serve: Any, application: Any, timeout: float) -> None:
+def _run(application: Any, timeout: float) -> None:
     """Deploy in a thread of its own: ``serve.run`` knows no time-out."""
+    from ray import serve
+
     fault: list[BaseException] = []
 
     def work() -> None:
@@ -273,19 +251,16 @@ def _run(serve: Any, application: Any, timeout: float) -> None:
     if thread.is_alive():
         raise ServingError(f"No replica was ready after {timeout:g} seconds.", "Try again on a machine less busy.")
     if fault:
-        raise ServingError(f"The bundle was not deployed: {_reason(fault[0])}", "Try `lepton predict` on it for the cause.")
+        raise ServingError(
+            f"The bundle was not deployed: {_reason(fault[0])}", "Try `lepton predict` on it for the cause."
+        )
 
 
 def _on_one_host() -> bool:
     import ray
 
-    return bool(ray.util.get_node_ip_address() == HOST)
-
-
-def _any_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address == HOST
 
 
 def _reason(error: BaseException) -> str:

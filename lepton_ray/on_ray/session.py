@@ -9,6 +9,7 @@ It knows nothing about Tune, Serve or tables. Three facts shape it:
   of our own prevent both.
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -86,7 +87,7 @@ def boot(temp_dir: Path, cpus: int, object_store_bytes: int) -> None:
             object_store_memory=max(object_store_bytes, SMALLEST_OBJECT_STORE),
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             _temp_dir=str(temp_dir),
             _node_ip_address="127.0.0.1",
         )
@@ -117,7 +118,9 @@ class Session:
         self._thread = threading.Thread(target=self._live, name="ray-session", daemon=True)
 
     def start(self) -> "Session":
-        """Begin to boot and return at once."""
+        """Begin to boot and return at once. The environment is written before anyone else can import ``ray``."""
+        if not _running():
+            write_environment()
         self._thread.start()
         return self
 
@@ -143,8 +146,7 @@ class Session:
 
     def _live(self) -> None:
         try:
-            ray = sys.modules.get("ray")
-            if ray is None or not ray.is_initialized():
+            if not _running():
                 boot(self.temp_dir, self._cpus, self._object_store_bytes)
                 self.owned = True
         except Exception as error:
@@ -156,3 +158,9 @@ class Session:
 
             running.shutdown()
         shutil.rmtree(self.temp_dir, ignore_errors=True)
+
+
+def _running() -> bool:
+    """Whether this process has a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())

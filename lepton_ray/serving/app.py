@@ -39,6 +39,9 @@ from lepton_ray.serving.schema import (
 from lepton_ray.table.schema import Task
 
 MAX_BODY = 8 << 20
+DRAINED = 8 * MAX_BODY
+"""So much of a body that is too large is read and thrown away: a client that still sends would not see its 413."""
+
 INLINE_BODY = 16 << 10
 """A body up to this size is answered in the event loop: a thread would cost more than it frees."""
 
@@ -114,7 +117,7 @@ class _Endpoint:
 
     def _answer(self, block: pa.Table) -> pa.Table:
         clean = self.bundle.plan.clean(block)
-        refuse_unreadable(block, clean, self.bundle.schema)
+        refuse_unreadable(block, clean, self.bundle.plan)
         answer = self.bundle.answer(clean)
         self.metrics.add_rows(block.num_rows)
         return answer
@@ -159,15 +162,15 @@ async def _read(request: Request) -> bytes:
         raise Refusal(415, "Binary tensor data is not supported: send `data` as JSON.")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Refusal(415, "The content-encoding is not supported: send the body as it is.")
-    stated = request.headers.get("content-length", "0")
-    if stated.isdecimal() and int(stated[:20]) > MAX_BODY:
-        raise Refusal(413, f"The body is larger than {MAX_BODY} bytes.")
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY:
-            raise Refusal(413, f"The body is larger than {MAX_BODY} bytes.")
-        chunks.append(chunk)
+        if size <= MAX_BODY:
+            chunks.append(chunk)
+        elif size > DRAINED:
+            break
+    if size > MAX_BODY:
+        raise Refusal(413, f"The body is larger than {MAX_BODY} bytes.")
     return b"".join(chunks)
 
 

@@ -38,7 +38,9 @@ def document(manifest: Manifest, name: str) -> Json:
         "paths": {
             "/predict": {"post": _post("Predict JSON rows", "Rows", "Predictions", _one_row(manifest), "rows")},
             f"{model}/infer": {
-                "post": _post("Infer, one tensor per column", "Inference", "Inferred", _one_inference(manifest), "protocol")
+                "post": _post(
+                    "Infer, one tensor per column", "Inference", "Inferred", _one_inference(manifest), "protocol"
+                )
             },
             "/v2": {"get": _get("Server metadata", "protocol")},
             "/v2/health/live": {"get": _get("Is the server alive", "protocol")},
@@ -70,7 +72,9 @@ def _schemas(manifest: Manifest) -> Json:
         "Rows": {"oneOf": [_object(rows=rows), rows, _ref("Row")]},
         "Prediction": prediction,
         "Predictions": _object(
-            model={"type": "string"}, bundle={"type": "string"}, predictions={"type": "array", "items": _ref("Prediction")}
+            model={"type": "string"},
+            bundle={"type": "string"},
+            predictions={"type": "array", "items": _ref("Prediction")},
         ),
         "Tensor": _object(
             name={"type": "string"},

@@ -15,8 +15,10 @@ _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--dim:#777}
 body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}p.dim{color:var(--dim);margin:.2rem 0 1.5rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
-pre{overflow-x:auto;padding:.8rem;border:1px solid var(--line);border-radius:.4rem;font-size:.85rem}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}
+pre{padding:.8rem;border:1px solid var(--line);border-radius:.4rem;font-size:.85rem}
 code{overflow-wrap:anywhere}
 """
 
@@ -28,12 +30,13 @@ def index_page(manifest: Manifest, name: str, bundle_id: str, url: str) -> str:
         for column in manifest.schema.columns
     )
     problem = manifest.problem
-    classes = f" ({escape(', '.join(problem.classes[:20]))}{', …' if len(problem.classes) > 20 else ''})"
+    shown = ", ".join(problem.classes[:20]) + (", …" if len(problem.classes) > 20 else "")
+    task = f"{problem.task.value} ({shown})" if shown else problem.task.value
     outputs = ", ".join(f"<code>{escape(output)}</code>" for output in manifest.outputs[:8])
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(name)}</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body>
 <h1>{escape(name)}</h1>
-<p class="dim">predicts <code>{escape(problem.target)}</code>: {escape(problem.task.value)}{classes if problem.classes else ""},
+<p class="dim">predicts <code>{escape(problem.target)}</code>: {escape(task)},
 by {escape(manifest.family)}, bundle <code>{escape(bundle_id[:12])}</code></p>
 <h2>Ask it</h2><pre><code>{escape(curl_line(manifest, url))}</code></pre>
 <p>It answers with {outputs}{" …" if len(manifest.outputs) > 8 else ""}. <a href="/docs">All routes</a> ·

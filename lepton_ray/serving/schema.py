@@ -6,15 +6,18 @@ Whatever is wrong is a ``Refusal`` that names the field.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lepton_ray.bundle.rows import cells_array, rows_block
 from lepton_ray.errors import DataError
+from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.schema import Column, Kind, Schema
+from lepton_ray.table.values import is_word
 
 MAX_ROWS = 10_000
 
@@ -103,17 +106,24 @@ def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...]) -> Infere
     return Inference(pa.table(columns), request_id, _wanted(value.get("outputs"), outputs))
 
 
-def refuse_unreadable(block: pa.Table, clean: pa.Table, schema: Schema) -> None:
-    """Refuse a text that was sent as a number or a date and was read as neither; blank means missing."""
-    for column in schema.columns:
-        raw = block.column(column.name)
-        if column.kind not in (Kind.NUMBER, Kind.DATE) or not pa.types.is_string(raw.type):
+def refuse_unreadable(block: pa.Table, clean: pa.Table, plan: CleaningPlan) -> None:
+    """Refuse a text that was sent as a number or a date and is neither that nor a word for missing.
+
+    In a file such a cell counts as missing, because nobody waits for it; a caller can be told.
+    """
+    for column in plan.columns:
+        if not column.use or column.kind not in (Kind.NUMBER, Kind.DATE):
             continue
-        nulls = clean.column(column.name).is_null().to_numpy()
-        for number in np.flatnonzero(nulls):
-            cell = raw[int(number)].as_py()
-            if cell is not None and cell.strip():
-                raise Refusal(422, f"Row {number}, column `{column.name}`: the text cannot be read as a {column.kind.value}.")
+        raw, unread = block.column(column.name), clean.column(column.name).is_null()
+        if not pa.types.is_string(raw.type) or not pc.any(unread).as_py():
+            continue
+        numbers = np.flatnonzero(unread.to_numpy())
+        texts = pc.fill_null(pc.utf8_trim_whitespace(raw.take(pa.array(numbers)).combine_chunks()), "")
+        sentinel = replace(column, sentinels=()).clean(texts, plan.missing_words).is_valid()
+        fine = is_word(texts, plan.missing_words + column.missing) | sentinel.to_numpy(zero_copy_only=False)
+        for number in numbers[~fine][:1]:
+            what = f"Row {number}, column `{column.name}`: the text cannot be read as a {column.kind.value}."
+            raise Refusal(422, what)
 
 
 def encode_rows(predictions: pa.Table, name: str, bundle_id: str) -> bytes:
@@ -177,7 +187,9 @@ def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str) -> pa.
     datatype, data = tensor.get("datatype"), tensor.get("data")
     if datatype not in _DATATYPES[column.kind]:
         known = ", ".join(_DATATYPES[column.kind])
-        raise Refusal(422, f"{where}: datatype {_short(datatype)} does not fit a {column.kind.value}; use one of {known}.")
+        raise Refusal(
+            422, f"{where}: datatype {_short(datatype)} does not fit a {column.kind.value}; use one of {known}."
+        )
     rows, nested = _rows_of(tensor.get("shape"), where)
     if not isinstance(data, list):
         raise Refusal(422, f"{where}: `data` is not a list.")

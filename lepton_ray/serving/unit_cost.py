@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lepton_ray.money.dollars import Dollars
 
+
 @dataclass(frozen=True, slots=True)
 class UnitCost:
     """An endpoint's price while it answers.

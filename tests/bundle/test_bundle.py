@@ -86,9 +86,10 @@ def test_a_lacking_column_is_named_and_extra_ones_do_not_matter(sealed: Bundle) 
 
 def test_the_threshold_is_the_manifests(tmp_path: Path) -> None:
     made = parts("binary")
-    low, high = (write_bundle(tmp_path / str(t), **made, threshold=t).predict(raw_table()) for t in (0.01, 0.99))
+    thresholds = np.quantile(write_bundle(tmp_path / "b", **made).predict(raw_table())["probability_yes"], [0.2, 0.8])
+    low, high = (write_bundle(tmp_path / str(t), **made, threshold=t).predict(raw_table()) for t in thresholds)
     assert low["probability_yes"].equals(high["probability_yes"])
-    for answer, threshold in ((low, 0.01), (high, 0.99)):
+    for answer, threshold in zip((low, high), thresholds, strict=True):
         expected = np.where(answer["probability_yes"].to_numpy() >= threshold, "yes", "no")
         assert answer["prediction"].to_pylist() == expected.tolist()
     assert low["prediction"].to_pylist() != high["prediction"].to_pylist()
@@ -151,7 +152,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "foreign code": (edited(family="antigravity:Family"), "family 'antigravity:Family'"),
     "lightgbm": (edited(versions={"lightgbm": "3.3.5"}), "lightgbm 3.3.5"),
     "threshold": (edited(threshold="high"), "not the manifest"),
+    "view": (edited(view="forest"), "`view`"),
     "schema": (edited(schema={"columns": [{"name": "a", "kind": "colour"}]}), "not the manifest"),
+    "other columns": (edited(schema={"columns": []}), "other columns"),
     "no problem": (without("problem"), "`problem` is missing"),
     "no files": (without("files"), "`files` is missing"),
     "unknown key": (edited(shell="rm"), "not the manifest"),

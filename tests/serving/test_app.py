@@ -1,7 +1,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def ask(bundle: Bundle) -> Ask:
 
 def tensors(**changes: Any) -> list[dict[str, Any]]:
     """One tensor per column, two rows; a change replaces keys of one tensor, None removes it."""
-    inputs = {
+    inputs: dict[str, dict[str, Any]] = {
         "tenure": {"datatype": "FP64", "data": [12, 3.0]},
         "city": {"datatype": "BYTES", "data": ["Ulm", "Bonn"]},
         "joined": {"datatype": "BYTES", "data": ["2024-03-05", None]},
@@ -195,7 +195,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "other rows": (INFER, refused_tensor(city={"shape": [1], "data": ["Ulm"]}), 422, "1 rows"),
     "data an object": (INFER, refused_tensor(city={"data": {}}), 422, "`data`"),
     "nested in [n]": (INFER, refused_tensor(city={"data": [["Ulm"], ["Bonn"]]}), 422, "data[0]"),
-    "binary data": (INFER, {"content": b"{}", "headers": JSON | {"inference-header-content-length": "2"}}, 415, "Binary"),
+    "binary data": (
+        INFER,
+        {"content": b"{}", "headers": JSON | {"inference-header-content-length": "2"}},
+        415,
+        "Binary",
+    ),
     "outputs": (INFER, {"json": {"inputs": tensors(), "outputs": [{"name": "sky"}]}}, 422, "outputs[0]"),
     "outputs an object": (INFER, {"json": {"inputs": tensors(), "outputs": {}}}, 422, "`outputs`"),
     "other model": ("/v2/models/other/infer", {"json": {}}, 404, "no such model"),
@@ -225,7 +230,7 @@ def test_another_method_is_told_which_to_use(ask: Ask) -> None:
 
 
 def test_a_body_without_a_length_is_bounded_too(ask: Ask) -> None:
-    async def chunks():  # type: ignore[no-untyped-def]
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY // 2**20 + 1):
             yield b" " * 2**20
 

@@ -1,0 +1,174 @@
+"""One Ray, one endpoint: booted once for the module, asked many things."""
+
+import json
+import os
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.bundle.files import point
+from lepton_ray.errors import BundleError, EnvironmentFault, ServingError
+from lepton_ray.on_ray.port import Port, port_free
+from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request
+from lepton_ray.on_ray.session import Session, boot, short_temp_dir
+from tests.sealed import ROW, raw_table, seal
+
+
+def test_a_taken_port_is_an_error() -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        number = other.getsockname()[1]
+        assert not port_free(number)
+        with pytest.raises(EnvironmentFault, match=f"Port {number} on 127.0.0.1 is taken") as caught:
+            Port.reserve(number)
+        assert caught.value.exit_code == 8
+
+
+def test_a_reserved_port_is_not_given_twice() -> None:
+    first, second = Port.reserve(), Port.reserve()
+    assert first.number != second.number
+    with pytest.raises(EnvironmentFault, match="taken"):
+        Port.reserve(first.number)
+    first.close()
+    second.close()
+    Port.reserve(first.number).close()
+
+
+def test_a_port_that_is_no_port_is_an_error() -> None:
+    for number in (-1, 65536, 10**20):
+        with pytest.raises(EnvironmentFault, match="taken|no port"):
+            Port.reserve(number)
+
+
+def test_a_long_path_is_refused_before_ray_hangs_on_it() -> None:
+    with pytest.raises(EnvironmentFault, match="sockets"):
+        boot(Path("/tmp/" + "x" * 100), 1, 0)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return seal(tmp_path_factory.mktemp("sealed") / "churn")
+
+
+@pytest.fixture(scope="module")
+def endpoint(bundle: Bundle) -> Iterator[Endpoint]:
+    session = Session(short_temp_dir(), cpus=2, object_store_bytes=0).start()
+    try:
+        session.wait(60)
+        port = Port.reserve()
+        assert FrontDoor(port).open().wait() == port.number
+        point(bundle.folder.parent / "bundle", bundle.folder)
+        yield deploy(bundle.folder.parent / "bundle", port=port.number, name="churn")
+    finally:
+        began = time.monotonic()
+        session.stop()
+        assert time.monotonic() - began < 8
+        assert not session.temp_dir.exists()
+        assert children() == []
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def post(url: str, body: Any) -> tuple[int, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.mark.ray
+def test_the_endpoint_answers_what_the_bundle_says(endpoint: Endpoint, bundle: Bundle) -> None:
+    assert endpoint.bundle == bundle.id
+    assert first_request(endpoint.url, ROW) == bundle.predict(ROW).to_pylist()[0]
+    status, answer = post(f"{endpoint.url}/predict", raw_table().to_pylist())
+    assert (status, answer["predictions"]) == (200, bundle.predict(raw_table()).to_pylist())
+    tensors = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [str(value)]} for name, value in ROW.items()]
+    status, answer = post(f"{endpoint.url}/v2/models/churn/infer", {"id": "7", "inputs": tensors})
+    assert (status, answer["id"], answer["model_version"]) == (200, "7", bundle.id[:12])
+
+
+@pytest.mark.ray
+def test_a_wrong_request_is_refused_with_json_through_the_proxy(endpoint: Endpoint) -> None:
+    assert post(f"{endpoint.url}/predict", [ROW | {"tenure": "many"}])[0] == 422
+    assert post(f"{endpoint.url}/v2/models/other/infer", {})[0] == 404
+    status, answer = post(f"{endpoint.url}/predict", ["x" * (9 << 20)])
+    assert (status, "larger" in answer["error"]) == (413, True)
+    with pytest.raises(ServingError, match="422"):
+        first_request(endpoint.url, {"tenure": 1})
+
+
+@pytest.mark.ray
+def test_every_port_is_on_loopback(endpoint: Endpoint) -> None:
+    opened = {
+        (child.name(), connection.laddr.ip)
+        for child in [psutil.Process(), *children()]
+        for connection in child.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert opened
+    assert {address for _, address in opened} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, opened
+
+
+@pytest.mark.ray
+def test_the_port_is_taken_while_it_serves(endpoint: Endpoint) -> None:
+    assert not port_free(int(endpoint.url.rsplit(":", 1)[1]))
+
+
+@pytest.mark.ray
+def test_a_new_bundle_takes_over_without_a_failed_request(endpoint: Endpoint, bundle: Bundle, tmp_path: Path) -> None:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    new = seal(tmp_path / "new", family_name="linear")
+    seen: list[tuple[int, str]] = []
+    done = threading.Event()
+
+    def keep_asking() -> None:
+        while not done.is_set():
+            status, answer = post(f"{endpoint.url}/predict", ROW)
+            seen.append((status, answer.get("bundle", "")))
+
+    asker = threading.Thread(target=keep_asking)
+    asker.start()
+    try:
+        assert deploy(new.folder, port=port, name="churn").bundle == new.id
+    finally:
+        done.set()
+        asker.join()
+    assert {status for status, _ in seen} == {200}
+    assert {answered for _, answered in seen} <= {bundle.id, new.id}
+    assert first_request(endpoint.url, ROW) == new.predict(ROW).to_pylist()[0]
+    deploy(bundle.folder, port=port, name="churn")
+    assert first_request(endpoint.url, ROW) == bundle.predict(ROW).to_pylist()[0]
+
+
+@pytest.mark.ray
+def test_what_is_no_bundle_is_refused_and_the_old_one_answers_on(endpoint: Endpoint, tmp_path: Path) -> None:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    with pytest.raises(BundleError, match="not a bundle"):
+        deploy(tmp_path, port=port)
+    damaged = seal(tmp_path / "damaged")
+    (damaged.folder / "plan.json").write_text("{}")
+    with pytest.raises(BundleError, match="plan.json"):
+        deploy(damaged.folder, port=port, name="churn")
+    assert first_request(endpoint.url, ROW)
+
+
+@pytest.mark.ray
+def test_nothing_is_written_into_the_home_folder(endpoint: Endpoint) -> None:
+    assert os.environ["RAY_AUTH_TOKEN"]
+    token = Path.home() / ".ray" / "auth_token"
+    assert not token.exists() or token.stat().st_mtime < psutil.Process().create_time()
