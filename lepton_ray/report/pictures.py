@@ -169,8 +169,13 @@ def trials_picture(points: Sequence[Point], metric: str, greater_is_better: bool
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(FuncFormatter(_usd_tick))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        kept = [score for off, score in zip(cut, scores, strict=True) if not off]
+        ticks = MaxNLocator(5).tick_values(min(kept), max(kept))
+        if any(cut):
+            ticks = [tick for tick in ticks if (tick > floor if greater_is_better else tick < floor)]
         axes.margins(y=0.1)
+        limits = axes.get_ylim()
+        axes.set_yticks([tick for tick in ticks if limits[0] <= tick <= limits[1]])
         if not greater_is_better:
             axes.invert_yaxis()
         _name_axes(axes, "cost of the trial", f"{metric} (higher up is better)")

@@ -19,7 +19,7 @@ from lepton_ray.errors import DataError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.report.predictions import Floats, Predictions
 from lepton_ray.report.value import Payoff, Value
-from lepton_ray.report.wording import DAY_SECONDS, count, figure, plural, short, span_of_days, usd
+from lepton_ray.report.wording import DAY_SECONDS, count, figure, percent, plural, short, span_of_days, usd
 
 YEAR_DAYS = 365.25
 RESAMPLES = 2_000
@@ -119,7 +119,7 @@ class Roi:
             if self.threshold <= 0
             else "The decision that earns most is never to act."
             if math.isinf(self.threshold)
-            else f"Act when the predicted probability of “{short(self.answer)}” is {self.threshold:.3f} or more: "
+            else f"Act when the predicted probability of “{short(self.answer)}” is {percent(self.threshold)} or more: "
             "of all thresholds, this one earned most on rows that the model had not been fitted on."
         )
         return (

@@ -169,7 +169,8 @@ def strip(m: Measurement) -> Strip | None:
 def tried(facts: ReportFacts) -> Tried:
     """Tell the search."""
     greater = facts.measurement.greater_is_better if facts.measurement else True
-    scored = sorted((t for t in facts.trials if _finite(t.score)), key=lambda t: t.score, reverse=greater)  # type: ignore[arg-type,return-value]
+    sign = -1.0 if greater else 1.0
+    scored = sorted((t for t in facts.trials if _finite(t.score)), key=lambda t: (-t.rung, sign * (t.score or 0.0)))
     others = [t for t in facts.trials if not _finite(t.score)]
     families = list(dict.fromkeys(t.family for t in facts.trials))
     winners = set(facts.winner.trials) if facts.winner else set()
@@ -375,7 +376,7 @@ def profit(facts: ReportFacts) -> Panel | None:
         return None
     caption = (
         f"What acting earns in a year at every threshold, on the {plural(roi.rows, 'row')} that measured it. "
-        f"The dot is the chosen threshold, the dashed line {roi.rule}."
+        f"The dot is the threshold, chosen on other rows, so it need not be the peak of this curve; the dashed line is {roi.rule}."
     )
     picture = pictures.profit_picture(roi.curve, roi.threshold, roi.value.decisions_per_year, roi.constant_per_decision, caption)
     return Panel("What each threshold earns", caption, picture)
