@@ -31,7 +31,7 @@ def wilson(hits: float, rows: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def ranked(hit: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats]:
-    """Count hits and misses among the rows at or above each distinct score, the highest score first; both start at 0."""
+    """Count hits and misses at or above each distinct score, the highest score first; both counts start at 0."""
     order = np.argsort(-score, kind="stable")
     hits, misses = np.cumsum(hit[order]), np.cumsum(~hit[order])
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
@@ -59,7 +59,9 @@ def reliability(hit: NDArray[np.bool_], score: Floats, bins: int = 10) -> list[B
     for start, end in zip([0, *edges], [*edges, len(score)], strict=True):
         if end > start:
             low, high = wilson(float(seen[start:end].sum()), int(end - start))
-            found.append(Bin(float(score[start:end].mean()), float(seen[start:end].mean()), low, high, int(end - start)))
+            found.append(
+                Bin(float(score[start:end].mean()), float(seen[start:end].mean()), low, high, int(end - start))
+            )
     return found
 
 

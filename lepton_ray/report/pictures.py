@@ -82,7 +82,7 @@ class Point:
 
 def _draw(name: str, label: str, paint: Callable[[Axes], None], height: float = HEIGHT) -> Markup:
     """Paint on a fresh figure and return it as SVG that a page can hold; ``label`` is what a screen reader says."""
-    plain = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in _STATEFUL}
+    plain: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in _STATEFUL}
     with matplotlib.rc_context(plain | STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         FigureCanvasSVG(figure)
@@ -98,7 +98,8 @@ def _draw(name: str, label: str, paint: Callable[[Axes], None], height: float = 
 def _inline(svg: str, label: str) -> Markup:
     """Strip a file down to what belongs inside a page, and let the page decide on colours and fonts."""
     svg = _NOISE.sub("", svg)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    wanted = set(re.findall(r'(?:href="|url\()#([^")]*)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in wanted else "", svg)
     svg = re.sub(r" transform=\"rotate\(-0 [^)]*\)\"|font-family: [^;\"]*;? ?", "", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("xlink:href", "href").replace("> <", "><")
     for colour, name in COLOURS.items():
@@ -159,7 +160,9 @@ def trials_picture(points: Sequence[Point], metric: str, greater_is_better: bool
         if any(cut):
             axes.axhline(floor + (beyond - floor) / 2, color=MUTED, lw=1, ls=(0, (4, 3)))
         won = [i for i, p in enumerate(points) if p.won]
-        axes.scatter([dollars[i] for i in won], [shown[i] for i in won], s=170, facecolor="none", edgecolor=INK, zorder=4)
+        axes.scatter(
+            [dollars[i] for i in won], [shown[i] for i in won], s=170, facecolor="none", edgecolor=INK, zorder=4
+        )
         if min(dollars) > 0 and max(dollars) > 20 * min(dollars):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(numticks=5))
@@ -190,7 +193,9 @@ def roc_picture(x: Floats, y: Floats, mark: tuple[float, float] | None, label: s
 
 def recall_picture(x: Floats, y: Floats, mark: tuple[float, float] | None, label: str) -> Markup:
     """Precision against recall along every threshold."""
-    return _curve_picture("recall", (x, y), mark, ("found among positives", "right among those named positive"), label=label)
+    return _curve_picture(
+        "recall", (x, y), mark, ("found among positives", "right among those named positive"), label=label
+    )
 
 
 def _curve_picture(

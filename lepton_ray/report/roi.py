@@ -132,8 +132,8 @@ class Roi:
         if self.gain_per_year.low == self.gain_per_year.high == 0:
             return f"On these rows the model decides just as {self.rule} would, so it adds nothing."
         return (
-            f"At {count(self.value.decisions_per_year)} decisions a year, the model is worth {self.gain_per_year} a year "
-            f"against {self.rule} (95 % interval: {self.gain_per_year.span}), before costs."
+            f"At {count(self.value.decisions_per_year)} decisions a year, the model is worth {self.gain_per_year} "
+            f"a year against {self.rule} (95 % interval: {self.gain_per_year.span}), before costs."
         )
 
     def _net(self) -> str:
@@ -178,7 +178,7 @@ def best_threshold(y: NDArray[Any], p: Floats, value: Value) -> float:
     return float((ranked[ends[best - 1]] + ranked[ends[best]]) / 2)
 
 
-def earnings(y: NDArray[Any], act: NDArray[np.bool_], value: Value) -> Floats:
+def earnings(y: NDArray[Any], act: NDArray[np.bool_] | np.bool_, value: Value) -> Floats:
     """Dollars earned by each decision."""
     payoff = _payoff(value)
     acted = np.where(y == 1, _usd(payoff.true_positive), _usd(payoff.false_positive))
@@ -187,7 +187,13 @@ def earnings(y: NDArray[Any], act: NDArray[np.bool_], value: Value) -> Floats:
 
 
 def measure_roi(
-    value: Value, chosen_on: Predictions, held_out: Predictions | None, costs: Costs, *, answer: str, rng: np.random.Generator
+    value: Value,
+    chosen_on: Predictions,
+    held_out: Predictions | None,
+    costs: Costs,
+    *,
+    answer: str,
+    rng: np.random.Generator,
 ) -> Roi:
     """Choose on one set of predictions, measure on the other; without another, cross-fit on the one.
 
@@ -289,5 +295,3 @@ def _usd(dollars: Dollars | None) -> float:
 
 def _years(years: float) -> str:
     return "one year" if years == 1 else f"{years:g} years"
-
-

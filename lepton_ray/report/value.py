@@ -17,7 +17,6 @@ Optional for both: ``project_cost`` (dollars, once; 0) and ``horizon_years`` (ov
 """
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +103,9 @@ class Value:
             if number.get(key, 1.0) <= 0:
                 raise UsageError(f"In the value file {name}, {key} is {given[key]}.", "Give a number above zero.")
         if number.get("project_cost", 0.0) < 0:
-            raise UsageError(f"In the value file {name}, project_cost is negative.", "Give a cost as a positive number.")
+            raise UsageError(
+                f"In the value file {name}, project_cost is negative.", "Give a cost as a positive number."
+            )
         if number.get("horizon_years", 1.0) > 100:
             raise UsageError(f"In the value file {name}, horizon_years is above 100.", "Give at most 100 years.")
         outcomes = [_dollars(number[key]) for key in OUTCOMES if key in number]
@@ -143,7 +144,8 @@ def _mapping(text: str, name: str) -> dict[Any, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise UsageError(
-            f"The value file {name} is not YAML{where}.", "Write one `key: number` a line, for example `true_positive: 40`."
+            f"The value file {name} is not YAML{where}.",
+            "Write one `key: number` a line, for example `true_positive: 40`.",
         ) from error
     if not isinstance(tree, yaml.MappingNode) or not isinstance(loaded, dict):
         raise UsageError(
@@ -185,7 +187,7 @@ def _refuse_strangers(given: Mapping[Any, Any], known: tuple[str, ...], name: st
 def _number(given: Any, key: str, name: str) -> float:
     """Take a plain finite number and nothing else."""
     fine = isinstance(given, int | float) and not isinstance(given, bool)
-    if not fine or not math.isfinite(given) or abs(given) > LARGEST:
+    if not fine or not abs(given) <= LARGEST:  # also refuses nan
         raise UsageError(
             f"In the value file {name}, {key} is {short(repr(given))}, which is not a usable number.",
             "Write a plain number such as 40 or -2.50, without quotes, commas or a currency sign.",

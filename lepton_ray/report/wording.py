@@ -40,19 +40,25 @@ METRICS = {
     "f1": MetricWords("F1", "a balance between finding all positives and naming only positives: 1 is perfect"),
     "f1_macro": MetricWords("macro F1", "F1, each class counting the same: 1 is perfect"),
     "rmse": MetricWords(
-        "RMSE", "the typical size of an error in the target's own unit, large ones counting more: 0 is perfect", "target"
+        "RMSE",
+        "the typical size of an error in the target's own unit, large ones counting more: 0 is perfect",
+        "target",
     ),
     "mae": MetricWords("mean error", "the average size of an error in the target's own unit: 0 is perfect", "target"),
     "median_ae": MetricWords("median error", "half of the errors are smaller than this: 0 is perfect", "target"),
     "mape": MetricWords("MAPE", "the average error as a share of the true value: 0 is perfect"),
-    "rmsle": MetricWords("RMSLE", "the typical error of the logarithm, so a ratio rather than a distance: 0 is perfect"),
+    "rmsle": MetricWords(
+        "RMSLE", "the typical error of the logarithm, so a ratio rather than a distance: 0 is perfect"
+    ),
     "r2": MetricWords("R²", "the share of the target's variation that is explained: 1 is perfect, 0 is the plain mean"),
 }
 
 
 def metric_words(name: str) -> MetricWords:
     """Find a metric's words; one that is not known keeps its own name."""
-    return METRICS.get(name) or MetricWords(name.replace("_", " "), "the metric that this run was asked to improve")
+    return METRICS.get(name) or MetricWords(
+        short(name.replace("_", " ")), "the metric that this run was asked to improve"
+    )
 
 
 def safe(text: object) -> str:
@@ -60,7 +66,9 @@ def safe(text: object) -> str:
     shown = []
     for mark in str(text):
         kind = unicodedata.category(mark)
-        shown.append("\N{REPLACEMENT CHARACTER}" if kind in ("Cc", "Cf", "Cs", "Zl", "Zp") and mark != "\u200d" else mark)
+        shown.append(
+            "\N{REPLACEMENT CHARACTER}" if kind in ("Cc", "Cf", "Cs", "Zl", "Zp") and mark != "\u200d" else mark
+        )
     return "".join(shown)
 
 

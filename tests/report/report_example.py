@@ -1,6 +1,7 @@
 """Two runs to draw reports from: a real two-class table and a real number, with simulated searches around them."""
 
-from dataclasses import dataclass
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes
@@ -9,32 +10,45 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler
 
+from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
+from lepton_ray.money.ledger import Ledger
+from lepton_ray.money.prices import machine_price
+from lepton_ray.money.receipt import Receipt
+from lepton_ray.money.usage import Usage
 from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending, TrialFacts, Winner
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Costs, Roi, measure_roi
 from lepton_ray.report.value import Value
 
-DECISION = "true_positive: 300\nfalse_positive: -180\ntrue_negative: 0\nfalse_negative: -400\ndecisions_per_year: 1200\nproject_cost: 8000\n"
+DECISION = """
+true_positive: 300
+false_positive: -180
+true_negative: 0
+false_negative: -400
+decisions_per_year: 1200
+project_cost: 8000
+"""
 ERROR = "unit_of_error: 0.05\ndecisions_per_year: 40000\nhorizon_years: 3\n"
 COSTS = Costs(Dollars(7_900), Dollars(96_000))
 
 
-@dataclass(frozen=True, slots=True)
-class PaperReceipt:
-    """A receipt that is already HTML."""
+def receipt_of(trials: tuple[TrialFacts, ...]) -> Receipt:
+    """What such a search costs on two vCPUs, from a real ledger."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger.create(Path(folder, "ledger.jsonl"), "quiet-heron", machine_price(2), 1_795_000_000.0)
+        ledger.note("budget", Budget.resolve(None, 60.0, ledger.machine.per_hour).to_dict())
+        for at, stage in ((0.31, "read"), (2.2, "search"), (43.0, "refit"), (46.5, "report")):
+            ledger.enter(stage, at)
+        for t in trials:
+            ledger.attribute(Usage("search", t.id, 3.0, 3.0 + t.seconds, 1, t.family, t.driver, t.state))
+        ledger.close(48.1)
+        return Receipt.from_ledger(ledger, bundle="9f2c41d06be5a7d3c0e1")
 
-    html: str = (
-        "<table><thead><tr><th>stage</th><th>time</th><th>dollars</th></tr></thead><tbody><tr><td>read and split</td>"
-        "<td>1.2 s</td><td>$0.000032</td></tr><tr><td>search</td><td>41.0 s</td><td>$0.001093</td></tr><tr><th>total</th>"
-        "<td>48.1 s</td><th>$0.001283</th></tr></tbody></table>"
-    )
 
-    def to_html(self) -> str:
-        return self.html
-
-
-def search(scores: tuple[float, float], spread: float, rng: np.random.Generator, trials: int = 26) -> tuple[TrialFacts, ...]:
+def search(
+    scores: tuple[float, float], spread: float, rng: np.random.Generator, trials: int = 26
+) -> tuple[TrialFacts, ...]:
     """Make up a search that goes from the first score to the second, with a failure in it."""
     found = [TrialFacts("t00", "constant", {}, 1, scores[0], 0.01, Dollars(1), "host", "finished")]
     for i in range(1, trials):
@@ -57,7 +71,9 @@ def search(scores: tuple[float, float], spread: float, rng: np.random.Generator,
                 "" if rung else "others were ahead by then",
             )
         )
-    failed = TrialFacts("t99", "lightgbm", {"num_leaves": 4096}, 0, None, 3.1, Dollars(83), "ray", "failed", "out of memory")
+    failed = TrialFacts(
+        "t99", "lightgbm", {"num_leaves": 4096}, 0, None, 3.1, Dollars(83), "ray", "failed", "out of memory"
+    )
     return (*found, failed)
 
 
@@ -90,21 +106,33 @@ def binary_facts() -> ReportFacts:
             target_counts={"benign": int((y == 0).sum()), "malignant": int(y.sum())},
             cleaning=(
                 "“id” has a different value in every row, so it cannot teach anything: not used.",
-                "“mean radius”: 4 blanks are filled with the middle value of the column, and a column says where they were.",
+                "“mean radius”: 4 blanks are filled with the middle value of the column, and a new column marks them.",
                 "2 rows are exact copies of earlier rows: not used for training.",
             ),
-            findings=("“exported_at” alone predicts the target almost perfectly; it may be known only afterwards: not used.",),
+            findings=(
+                "“exported_at” alone predicts the target almost perfectly; it may be known only afterwards: not used.",
+            ),
         ),
-        spending=Spending(Dollars(1_283), 48.1, Dollars(1_600), 60.0, "deadline", Dollars(96_000), "the deadline was near"),
+        spending=Spending(
+            Dollars(1_283), 48.1, Dollars(1_600), 60.0, "deadline", Dollars(96_000), "the deadline was near"
+        ),
         measurement=Measurement(
-            "roc_auc", True, auc, auc - 0.021, min(1, auc + 0.014), 0.5, "held_out", len(y_held), also={"log_loss": 0.2113, "accuracy": 0.9251}
+            "roc_auc",
+            True,
+            auc,
+            auc - 0.021,
+            min(1, auc + 0.014),
+            0.5,
+            "held_out",
+            len(y_held),
+            also={"log_loss": 0.2113, "accuracy": 0.9251},
         ),
         trials=trials,
         winner=Winner(best.family, (best.id,), True),
         importances={name: float(abs(c)) for name, c in zip(table.feature_names[::3], model.coef_[0], strict=True)},
         held_out=held,
         roi=measure_roi(Value.parse(DECISION), out_of_fold, held, COSTS, answer="malignant", rng=rng),
-        receipt=PaperReceipt(),
+        receipt=receipt_of(trials),
         endpoint="http://127.0.0.1:8000/predict",
         bundle="9f2c41d06be5a7d3c0e1",
         written="22 November 2026, 17:32",
@@ -128,11 +156,25 @@ def regression_facts() -> ReportFacts:
         run="diabetes-1",
         task="regression",
         data=DataFacts(
-            "diabetes.csv", "progression", len(y), {"number": 10}, target_range=(float(y.min()), float(np.median(y)), float(y.max()))
+            "diabetes.csv",
+            "progression",
+            len(y),
+            {"number": 10},
+            target_range=(float(y.min()), float(np.median(y)), float(y.max())),
         ),
         spending=Spending(Dollars(400), 15.0, None, 15.0, "deadline", Dollars(96_000)),
         measurement=Measurement(
-            "rmse", False, error, error - 2.3, error + 2.2, float(y.std()), "cross_validation", len(y), 5, 3, {"r2": 0.482}
+            "rmse",
+            False,
+            error,
+            error - 2.3,
+            error + 2.2,
+            float(y.std()),
+            "cross_validation",
+            len(y),
+            5,
+            3,
+            {"r2": 0.482},
         ),
         trials=trials,
         winner=Winner(best.family, (best.id,), False, "There was no money left for it."),
