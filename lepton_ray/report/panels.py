@@ -114,7 +114,7 @@ def profit(facts: ReportFacts) -> Panel | None:
     caption = (
         f"What acting earns in a year at every threshold, on the {plural(roi.rows, 'row')} that measured it. "
         f"The dot is the threshold, chosen on other rows, so it need not be the peak of this curve; "
-        f"the dashed line is {roi.rule}."
+        f"the dashed line is what {roi.rule} earns."
     )
     picture = pictures.profit_picture(
         roi.curve, roi.threshold, roi.value.decisions_per_year, roi.constant_per_decision, caption

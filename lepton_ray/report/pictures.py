@@ -134,14 +134,17 @@ def score_floor(scores: Sequence[float], greater_is_better: bool) -> float:
     away = -1.0 if greater_is_better else 1.0  # a larger loss is worse
     lost = np.sort(away * np.asarray(scores))
     reach = 4 * (float(np.quantile(lost, 0.6)) - lost[0])
-    return float(away * (lost[0] + reach)) if 0 < reach < (lost[-1] - lost[0]) / 2 else away * np.inf
+    kept = lost[lost <= lost[0] + reach]
+    if not 0 < reach < (lost[-1] - lost[0]) / 2:
+        return away * np.inf
+    return float(away * (kept[-1] + BELOW * (kept[-1] - kept[0])))
 
 
 def trials_picture(points: Sequence[Point], metric: str, greater_is_better: bool, label: str) -> Markup:
     """Quality against cost, one mark per trial, with the line of the best quality for at most that cost."""
     dollars, scores = [p.dollars for p in points], [p.score for p in points]
     floor = score_floor(scores, greater_is_better)
-    beyond = floor + BELOW * (floor - (max if greater_is_better else min)(scores))  # where what is cut off is drawn
+    beyond = floor + 2 * BELOW * (floor - (max if greater_is_better else min)(scores))  # where what is cut off is drawn
     cut = [s < floor if greater_is_better else s > floor for s in scores]
     shown = [beyond if off else score for off, score in zip(cut, scores, strict=True)]
 
