@@ -1,0 +1,273 @@
+"""The ledger: everything a run costs, one JSON line per event, appended and synced before the next thing happens.
+
+The first line says whose money it is (run, start, machine price); it is written whole or not at all. Then come events:
+``{"enter": stage, "at": s}``, ``{"attribute": {…}}``, ``{"note": name, "value": …}`` and ``{"close": s}``, in seconds
+since the start. A line torn by a killed writer is skipped by readers and fenced off with a newline by the next writer,
+so the supervisor can open the ledger of a driver that it had to kill, and close it. Notes with a meaning elsewhere are
+``budget`` (``Budget.to_dict``) and ``bundle`` (its id); the receipt reads both.
+
+Billed stages partition the time from 0 to the close: what no stage claims is ``unexplained``. Each charge is a
+difference of two cumulative costs, so the charges add up to rate x wall to the micro-dollar, however many there are.
+Stage ``serve`` ends the run; from there on the charges are the endpoint's.
+
+It knows no clock and decides nothing. One process writes at a time; another one's lines are seen by opening it again.
+"""
+
+import json
+import math
+import os
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self, final
+
+from lepton_ray.errors import EnvironmentFault, MoneyError
+from lepton_ray.money.dollars import Dollars
+from lepton_ray.money.prices import MachinePrice
+from lepton_ray.money.usage import Book, Charge, Usage
+
+UNEXPLAINED = "unexplained"
+SERVE = "serve"
+
+Event = dict[str, Any]
+
+_DAMAGED = (KeyError, TypeError, ValueError, OverflowError)  # what a line can raise that is torn, or of a later version
+
+
+@dataclass(slots=True)
+class _Timeline:
+    """Folds enter, close and witnessed times into spans that leave no gap and never run backwards."""
+
+    spans: list[tuple[str, float, float, Book]] = field(default_factory=list)
+    cursor: float = 0.0  # where the last span ended
+    now: float = 0.0  # the latest time that any event is a witness of
+    stage: str = UNEXPLAINED
+    book: Book = "billed"
+    closed: bool = False
+
+    def enter(self, stage: str, at: float) -> None:
+        self._cut(at)
+        self.stage, self.closed = stage, False
+        if stage == SERVE:
+            self.book = "endpoint"
+
+    def close(self, at: float) -> None:
+        self._cut(at)
+        self.stage, self.closed = UNEXPLAINED, True
+
+    def witness(self, at: float) -> None:
+        if not self.closed:
+            self.now = max(self.now, at)
+
+    def until(self, at: float | None) -> list[tuple[str, float, float, Book]]:
+        """The spans, the open one ending at ``at`` or where it was last witnessed, whichever is later."""
+        end = max(self.now, at or 0.0)
+        if self.closed or end <= self.cursor:
+            return self.spans
+        return [*self.spans, (self.stage, self.cursor, end, self.book)]
+
+    def _cut(self, at: float) -> None:
+        self.now = max(self.now, at)
+        if self.now > self.cursor:
+            self.spans.append((self.stage, self.cursor, self.now, self.book))
+        self.cursor = self.now
+
+
+@final
+class Ledger:
+    """The two books of a run, *billed* and *attributed*, in one append-only file."""
+
+    def __init__(self, path: str, run_id: str, machine: MachinePrice, started_at: float) -> None:
+        """Not called directly: use ``create`` or ``open``."""
+        self.path = path
+        self.run_id = run_id
+        self.machine = machine
+        self.started_at = started_at
+        self.notes: dict[str, Any] = {}
+        self._usages: list[Usage] = []
+        self._timeline = _Timeline()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may close while its thread appends
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], run_id: str, machine: MachinePrice, started_at: float) -> Self:
+        """Start a ledger; ``started_at`` is the run's start in seconds since 1970. An existing file is refused."""
+        where = os.path.abspath(path)
+        if os.path.exists(where):
+            raise MoneyError(f"There is a ledger at {where} already.", "Give this run a folder of its own.")
+        iso = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at))
+        header = {"run": run_id, "started": started_at, "started_iso": iso, "machine": _machine_to_dict(machine)}
+        _write_whole(where, _line(header))
+        return cls(where, run_id, machine, started_at)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a ledger, torn lines skipped; only one without its first line is refused."""
+        where = os.path.abspath(path)
+        try:
+            with open(where, "rb") as file:
+                first, *lines = file.read().split(b"\n")
+        except OSError as error:
+            raise MoneyError(
+                f"The ledger {where} cannot be read ({error.strerror}).", "Name the run's folder."
+            ) from None
+        try:
+            header = _parse(first)
+            ledger = cls(where, str(header["run"]), _machine_from_dict(header["machine"]), float(header["started"]))
+        except (*_DAMAGED, MoneyError):
+            raise MoneyError(
+                f"{where} is not a ledger, or its first line is damaged.", "Name the run's folder."
+            ) from None
+        for line in lines:
+            try:
+                ledger._apply(_parse(line))
+            except _DAMAGED:
+                continue
+        return ledger
+
+    def enter(self, stage: str, at: float) -> None:
+        """Close the open stage and open this one. A time before the last event's counts as the last event's."""
+        if not stage or stage == UNEXPLAINED:
+            raise ValueError(f"a stage cannot be called {stage!r}")
+        self._record({"enter": stage, "at": _seconds(at)})
+
+    def attribute(self, usage: Usage) -> None:
+        """Book a trial's share of the machine."""
+        self._record({"attribute": asdict(usage)})
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep a JSON value beside the money; the latest of a name holds."""
+        self._record({"note": name, "value": value})
+
+    def close(self, at: float) -> None:
+        """End the run, or the endpoint's service. Time until a later enter or close becomes ``unexplained``."""
+        self._record({"close": _seconds(at)})
+
+    @property
+    def stage(self) -> str | None:
+        """The open stage."""
+        stage = self._timeline.stage
+        return None if stage == UNEXPLAINED else stage
+
+    @property
+    def closed(self) -> bool:
+        return self._timeline.closed
+
+    def charges(self, at: float | None = None) -> tuple[Charge, ...]:
+        """All charges, billed and endpoint ones in order of time, then the attributed ones.
+
+        Args:
+            at: now, where the ledger is still open; without it the open stage ends at the last event.
+        """
+        with self._lock:
+            attributed = [self._attributed(usage) for usage in self._usages]
+        return (*self._partition(at), *attributed)
+
+    def spent(self, at: float | None = None) -> Dollars:
+        """What the run is billed until ``at``, its endpoint's service not included."""
+        return Dollars.total(charge.dollars for charge in self._partition(at) if charge.book == "billed")
+
+    def _partition(self, at: float | None) -> list[Charge]:
+        with self._lock:
+            spans = list(self._timeline.until(at))
+        charges: list[Charge] = []
+        before = Dollars(0)
+        for stage, started, ended, book in spans:
+            after = Dollars.of_rate(self.machine.per_hour, ended)
+            charges.append(Charge(stage, stage, started, ended, after - before, book))
+            before = after
+        return charges
+
+    def _attributed(self, usage: Usage) -> Charge:
+        dollars = self.machine.share(usage.cpus, usage.seconds)
+        return Charge(usage.stage, usage.what, usage.started, usage.ended, dollars, "attributed", usage)
+
+    def _record(self, event: Event) -> None:
+        line = _line(event)
+        with self._lock:
+            _append(self.path, line)
+            self._apply(_parse(line))
+
+    def _apply(self, event: Event) -> None:
+        if "enter" in event:
+            self._timeline.enter(str(event["enter"]), _seconds(event["at"]))
+        elif "attribute" in event:
+            usage = Usage(**event["attribute"])
+            self._usages.append(usage)
+            self._timeline.witness(usage.ended)
+        elif "note" in event:
+            self.notes[str(event["note"])] = event["value"]
+        elif "close" in event:
+            self._timeline.close(_seconds(event["close"]))
+
+
+def _seconds(at: float) -> float:
+    at = float(at)
+    if not (math.isfinite(at) and at >= 0):
+        raise ValueError(f"a time must be finite and not before the start, got {at!r}")
+    return at
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(event, allow_nan=False).encode() + b"\n"
+
+
+def _parse(line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(event, dict):
+        raise ValueError("not an event")
+    return event
+
+
+def _machine_to_dict(machine: MachinePrice) -> Event:
+    facts = {"vcpus": machine.vcpus, "source": machine.source, "as_of": machine.as_of}
+    return {"per_hour_micros": machine.per_hour.micros, **facts}
+
+
+def _machine_from_dict(facts: Event) -> MachinePrice:
+    return MachinePrice(
+        Dollars(facts["per_hour_micros"]), int(facts["vcpus"]), str(facts["source"]), str(facts["as_of"])
+    )
+
+
+def _append(path: str, line: bytes) -> None:
+    """Append one line with one write, on a line of its own even after a torn one, and wait until the disk has it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            _write_synced(descriptor, b"\n" + line if torn else line)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write_whole(path: str, line: bytes) -> None:
+    """Write the first line beside ``path`` and rename it into place: a ledger never lacks it."""
+    sibling = f"{path}.{os.getpid()}.new"
+    try:
+        descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            _write_synced(descriptor, line)
+        finally:
+            os.close(descriptor)
+        os.replace(sibling, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write_synced(descriptor: int, data: bytes) -> None:
+    if os.write(descriptor, data) != len(data):
+        raise OSError("the disk took only a part of the line")
+    os.fsync(descriptor)
+
+
+def _unwritable(path: str, error: OSError) -> EnvironmentFault:
+    reason = error.strerror or str(error)
+    return EnvironmentFault(
+        f"The ledger {path} cannot be written ({reason}).", "Free some space or choose another --out."
+    )

@@ -1,0 +1,252 @@
+"""The receipt: what a run cost, line by line, as a value, a text and a section of HTML. It knows no file and no clock.
+
+Billed lines and ``unexplained`` add up to the total, and the total is rate x wall, to the micro-dollar. Attributed
+lines say which trials the search paid for; ``overhead`` is what its stages were billed beyond that. An endpoint that
+served after the run is a line of its own, outside the total.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+from lepton_ray.money.budget import Budget
+from lepton_ray.money.dollars import Dollars
+from lepton_ray.money.duration import duration_text
+from lepton_ray.money.ledger import UNEXPLAINED, Ledger
+from lepton_ray.money.prices import MachinePrice
+from lepton_ray.money.usage import Charge
+
+SEARCH = "search"
+OPENS, CLOSES = "<!--receipt-->", "<!--/receipt-->"
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """Time and money of one stage, all its visits together."""
+
+    stage: str
+    seconds: float
+    dollars: Dollars
+
+
+@dataclass(frozen=True, slots=True)
+class TrialLine:
+    """A trial's share of the search, all its spells together; what is not a sum is the latest spell's."""
+
+    trial: str
+    family: str
+    driver: str
+    seconds: float
+    cpus: float
+    dollars: Dollars
+    outcome: str
+
+    @property
+    def sentence(self) -> str:
+        parts = (self.family, f"on {self.driver}" if self.driver else "", f"{self.cpus:g} cpu", self.outcome)
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a run cost; ``endpoint`` is None where nothing served, ``budget`` where the ledger has none noted."""
+
+    run_id: str
+    started_at: float
+    machine: MachinePrice
+    stages: tuple[StageLine, ...]
+    unexplained: StageLine
+    trials: tuple[TrialLine, ...]
+    overhead: Dollars
+    total: StageLine
+    endpoint: StageLine | None
+    budget: Budget | None
+    bundle: str | None
+    closed: bool
+
+    @classmethod
+    def from_ledger(
+        cls, ledger: Ledger, *, at: float | None = None, budget: Budget | None = None, bundle: str | None = None
+    ) -> Self:
+        """Draw up the receipt; budget and bundle default to the ledger's notes.
+
+        Args:
+            at: now, where the ledger is still open.
+        """
+        charges = ledger.charges(at)
+        billed = [charge for charge in charges if charge.book == "billed"]
+        attributed = [charge for charge in charges if charge.book == "attributed"]
+        endpoint = [charge for charge in charges if charge.book == "endpoint"]
+        wall = billed[-1].ended if billed else 0.0  # not a sum of spans, whose float error could break a deadline
+        noted = ledger.notes.get("budget")
+        if budget is None and noted is not None:
+            budget = Budget.from_dict(noted, ledger.machine.per_hour)
+        return cls(
+            run_id=ledger.run_id,
+            started_at=ledger.started_at,
+            machine=ledger.machine,
+            stages=_stage_lines(charge for charge in billed if charge.stage != UNEXPLAINED),
+            unexplained=_line(UNEXPLAINED, [charge for charge in billed if charge.stage == UNEXPLAINED]),
+            trials=_trial_lines(attributed),
+            overhead=_overhead(billed, attributed),
+            total=StageLine("total", wall, Dollars.total(charge.dollars for charge in billed)),
+            endpoint=_line("endpoint", endpoint) if endpoint else None,
+            budget=budget,
+            bundle=bundle or ledger.notes.get("bundle"),
+            closed=ledger.closed or bool(endpoint),
+        )
+
+    @property
+    def attributed(self) -> Dollars:
+        return Dollars.total(line.dollars for line in self.trials)
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the run stayed within both limits; None where there is no budget to compare with."""
+        if self.budget is None:
+            return None
+        return self.total.dollars <= self.budget.dollars and self.total.seconds <= self.budget.deadline_seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """The receipt as JSON values, money in dollars."""
+        budget, endpoint = self.budget, self.endpoint
+        return {
+            "run": self.run_id,
+            "started": self.started_at,
+            "stages": [_stage_dict(line) for line in self.stages],
+            "unexplained": _stage_dict(self.unexplained),
+            "trials": [_trial_dict(line) for line in self.trials],
+            "attributed_usd": float(self.attributed),
+            "overhead_usd": float(self.overhead),
+            "spent_usd": float(self.total.dollars),
+            "wall_seconds": self.total.seconds,
+            "budget_usd": float(budget.dollars) if budget else None,
+            "deadline_seconds": budget.deadline_seconds if budget else None,
+            "wall_held": self.held,
+            "closed": self.closed,
+            "usd_per_hour": float(self.machine.per_hour),
+            "price": self.machine.sentence,
+            "bundle": self.bundle,
+            "endpoint": {**_stage_dict(endpoint), "usd_per_hour": float(self.machine.per_hour)} if endpoint else None,
+        }
+
+    def to_text(self) -> str:
+        """The receipt for a terminal."""
+        rows = list(_rows(self))
+        width = max(len(label) for _, label, _, _, _ in rows)
+        lines = [f"receipt of run {self.run_id}"]
+        for kind, label, seconds, dollars, remark in rows:
+            if kind == "total":
+                lines.append("-" * (width + 31))
+            spent = f"{seconds:.2f} s" if seconds is not None else ""
+            lines.append(f"{label:<{width}} {spent:>12}  {_aligned(dollars)}  {remark}".rstrip())
+        return "\n".join([*lines, "", *_sentences(self)]) + "\n"
+
+    def to_html(self) -> str:
+        """The receipt as one ``<section class="receipt">`` with one table, everything escaped."""
+        from html import escape  # late: the supervisor imports this floor, and starts before everything
+
+        body = []
+        for kind, label, seconds, dollars, remark in _rows(self):
+            spent = f"{seconds:.2f} s" if seconds is not None else ""
+            cells = f'<th scope="row">{escape(label.strip())}</th><td>{spent}</td><td>{escape(str(dollars))}</td>'
+            body.append(f'<tr class="{kind}">{cells}<td>{escape(remark)}</td></tr>')
+        head = "<tr><th>stage</th><th>time</th><th>dollars</th><th></th></tr>"
+        table = f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+        sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in _sentences(self))
+        return f'<section class="receipt">{table}{sentences}</section>'
+
+
+def swap_receipt(html: str, receipt: Receipt) -> str:
+    """Replace what stands between a report's receipt markers; the markers stay, so it can be done again.
+
+    Raises:
+        ValueError: the page has no such markers.
+    """
+    before, opens, rest = html.partition(OPENS)
+    _, closes, after = rest.partition(CLOSES)
+    if not (opens and closes):
+        raise ValueError(f"the page has no {OPENS} … {CLOSES}")
+    return f"{before}{OPENS}{receipt.to_html()}{CLOSES}{after}"
+
+
+def _line(name: str, charges: Iterable[Charge]) -> StageLine:
+    charges = list(charges)
+    return StageLine(name, sum(charge.seconds for charge in charges), Dollars.total(one.dollars for one in charges))
+
+
+def _by(charges: Iterable[Charge], key: str) -> dict[str, list[Charge]]:
+    groups: dict[str, list[Charge]] = {}
+    for charge in charges:
+        groups.setdefault(getattr(charge, key), []).append(charge)
+    return groups
+
+
+def _stage_lines(billed: Iterable[Charge]) -> tuple[StageLine, ...]:
+    return tuple(_line(stage, charges) for stage, charges in _by(billed, "stage").items())
+
+
+def _trial_lines(attributed: Iterable[Charge]) -> tuple[TrialLine, ...]:
+    lines = []
+    for trial, charges in _by(attributed, "what").items():
+        together = _line(trial, charges)
+        last = charges[-1].usage
+        assert last is not None  # every attributed charge is made from a usage
+        lines.append(
+            TrialLine(trial, last.family, last.driver, together.seconds, last.cpus, together.dollars, last.outcome)
+        )
+    return tuple(lines)
+
+
+def _overhead(billed: Iterable[Charge], attributed: Iterable[Charge]) -> Dollars:
+    """What the stages that paid for trials were billed beyond the trials' shares."""
+    attributed = list(attributed)
+    paying = {charge.stage for charge in attributed} | {SEARCH}
+    paid = Dollars.total(charge.dollars for charge in billed if charge.stage in paying)
+    return paid - Dollars.total(charge.dollars for charge in attributed)
+
+
+Row = tuple[str, str, float | None, Dollars, str]
+
+
+def _rows(receipt: Receipt) -> Iterator[Row]:
+    """Kind, label, seconds, dollars and remark of each line of the table."""
+    for stage in receipt.stages:
+        yield "stage", stage.stage, stage.seconds, stage.dollars, ""
+    yield UNEXPLAINED, UNEXPLAINED, receipt.unexplained.seconds, receipt.unexplained.dollars, ""
+    yield "total", "total", receipt.total.seconds, receipt.total.dollars, ""
+    for trial in receipt.trials:
+        yield "trial", f"  trial {trial.trial}", trial.seconds, trial.dollars, trial.sentence
+    yield "overhead", "  overhead", None, receipt.overhead, "of the search: billed, but no trial's"
+
+
+def _sentences(receipt: Receipt) -> Iterator[str]:
+    """What the table cannot say."""
+    budget = receipt.budget
+    if budget is not None:
+        held = "The wall held" if receipt.held else "THE WALL DID NOT HOLD"
+        spent = f"{receipt.total.dollars} of {budget.dollars}"
+        yield f"{held}: {spent}, {receipt.total.seconds:.2f} s of {duration_text(budget.deadline_seconds)}."
+    if not receipt.closed:
+        yield "The run has not been closed: this counts until its last event."
+    yield f"Price: {receipt.machine.sentence}."
+    if receipt.endpoint is not None:
+        ran = f"ran {receipt.endpoint.seconds:.1f} s for {receipt.endpoint.dollars}"
+        yield f"Endpoint: {receipt.machine.per_hour} per hour, {ran}, not part of the total."
+    if receipt.bundle:
+        yield f"Bundle: {receipt.bundle}"
+
+
+def _stage_dict(line: StageLine) -> dict[str, Any]:
+    return {"stage": line.stage, "seconds": line.seconds, "usd": float(line.dollars)}
+
+
+def _trial_dict(line: TrialLine) -> dict[str, Any]:
+    facts = {"trial": line.trial, "family": line.family, "driver": line.driver, "outcome": line.outcome}
+    return {**facts, "seconds": line.seconds, "cpus": line.cpus, "usd": float(line.dollars)}
+
+
+def _aligned(dollars: Dollars) -> str:
+    """The amount with its point in a fixed column."""
+    whole, decimals = str(dollars).split(".")
+    return f"{whole:>6}.{decimals:<6}"
