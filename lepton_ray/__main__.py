@@ -1,0 +1,24 @@
+"""The console script ``lepton``: a run goes to its supervisor, the rest to the CLI. It knows no verb but ``run``.
+
+The way to the supervisor loads the standard library alone, so that the wall stands before anything can go wrong.
+"""
+
+import signal
+import sys
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    argv = sys.argv[1:]
+    if argv[:1] == ["run"] and not {"--help", "-h"} & set(argv):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the supervisor listens, Ctrl-C ends it without a word
+        from lepton_ray.on_host.supervisor import main as supervise
+
+        return supervise(argv)
+    from lepton_ray.cli.main import main as command
+
+    return command() or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
