@@ -31,6 +31,8 @@ from lepton_ray.spec import RunSpec, Surroundings
 
 RAY_WORTH_SECONDS = 25.0
 """A search with less than this left is done without Ray, which needs about 8 s of it to be of use."""
+RAY_THERE_SECONDS = 12.0
+"""The same where Ray boots in any case, for the endpoint."""
 TRIAL_MEMORY_SHARE = 0.4
 OBJECT_STORE_BYTES = 150 * 2**20
 PRELOAD = ("lepton_ray.on_host.bench", "sklearn.linear_model", "lightgbm")
@@ -109,7 +111,8 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
     """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short."""
     course.meter.enter("first models")
     session = hands.session
-    on_ray = session is not None and desk.search_end() - course.clock() >= RAY_WORTH_SECONDS
+    worth = RAY_THERE_SECONDS if course.spec.serves else RAY_WORTH_SECONDS
+    on_ray = session is not None and desk.search_end() - course.clock() >= worth
     
     def hand_over() -> bool:
         if course.asked_to_stop.is_set():

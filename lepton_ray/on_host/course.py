@@ -19,8 +19,8 @@ from lepton_ray.spec import RunSpec, Surroundings
 
 CLOSING_SECONDS = 1.2
 """Kept for the supervisor: ending every process and writing the receipt."""
-REPORT_SECONDS = 3.0
-SERVE_SECONDS = 9.0
+REPORT_SECONDS = 1.5
+SERVE_SECONDS = 7.0
 """From a Ray that is up to an endpoint that has answered."""
 START_SECONDS = 6.0
 """The smallest run: imports and a first model."""

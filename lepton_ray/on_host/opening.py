@@ -18,6 +18,8 @@ from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Task
 
 LARGEST_REFIT_SHARE = 0.3
+REFITS = 2.6
+"""Two of them, and something to spare."""
 
 
 def families_of(spec: RunSpec, task: Task) -> list[str]:
@@ -59,7 +61,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
         note_outcome(course, sealer, desk, outcome)
 
     def reserve(best: Outcome | None) -> float:
-        refits = finishing.SLACK * finishing.refit_seconds(best, rungs)
+        refits = REFITS * finishing.refit_seconds(best, rungs)
         serving = SERVE_SECONDS if course.spec.serves else 0.0
         return min(refits, LARGEST_REFIT_SHARE * course.budget.wall_seconds) + REPORT_SECONDS + serving + CLOSING_SECONDS
 

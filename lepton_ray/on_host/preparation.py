@@ -43,7 +43,7 @@ class Prepared:
     Attributes:
         dev: what the search may see; held: what only the final score sees, None under cross-validation.
         how: "held_out", "latest", "test_file" or "cross_validation".
-        profile: of the development part; example: a raw row of it.
+        profile: of the development part.
     """
 
     plan: CleaningPlan
@@ -55,7 +55,6 @@ class Prepared:
     columns: int
     source: Source
     rejected: int
-    example: pa.Table
 
     def save(self, scratch: Path) -> None:
         """Write what a bench loads, but for its setup."""
@@ -94,7 +93,6 @@ def prepare(spec: RunSpec) -> Prepared:
         columns=raw.num_columns,
         source=source,
         rejected=source.rejected.count,
-        example=dev_raw.slice(0, 1),
     )
 
 

@@ -91,8 +91,8 @@ def sentences_of(prepared: Prepared) -> list[str]:
 
 def one_row(prepared: Prepared) -> dict[str, Any]:
     """A real row of the development part as JSON values, as a caller would send it."""
-    row: dict[str, Any] = prepared.example.slice(0, 1).to_pylist()[0]
-    return {name: _plain(row.get(name)) for name in prepared.plan.schema.names}
+    row: dict[str, Any] = prepared.dev.table.slice(0, 1).to_pylist()[0]
+    return {name: _plain(value) for name, value in row.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -15,8 +15,10 @@ from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wai
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import KILLED, Outcome, Trial
 
-LEASE_FACTOR = 3.0
-"""A trial may take this many times its forecast's 90 % quantile before its lease ends."""
+ADMISSION_QUANTILE = 0.5
+"""Of a trial's forecast: it must fit what is left. The median, since a lease that ends early still leaves a model."""
+LEASE_FACTOR = 6.0
+"""A trial may take this many times its forecast before its lease ends."""
 SHORTEST_LEASE_SECONDS = 3.0
 
 
@@ -76,28 +78,32 @@ class Desk:
         with self._lock:
             if self._stopped_because is not None:
                 return Stop(self._stopped_because)
-            decision = self._policy.decide(Snapshot(tuple(self._outcomes), self._trials_running()))
+            end = self.search_end()
+            decision = self._policy.decide(
+                Snapshot(tuple(self._outcomes), tuple(given.trial for given in self._running.values())),
+                lambda trial: self._fits(trial, now, end),
+            )
             if isinstance(decision, Start):
-                return self._admitted(decision.trial, now)
-            if isinstance(decision, Stop) and not self._running:
+                return self._assign(decision.trial, now, end)
+            if isinstance(decision, Stop):
+                if self._running:
+                    return Wait()
                 self.stop(decision.reason)
-            return decision if not (isinstance(decision, Stop) and self._running) else Wait()
+            return decision
 
-    def _admitted(self, trial: Trial, now: float) -> Assignment | Wait | Stop:
-        expected = self._expected_seconds(trial)
-        end = self.search_end()
-        needed = expected if self._outcomes else 0.0
-        if not self._budget.admits(now, needed, self._budget.wall_seconds - end):
-            if self._running:
-                return Wait()
-            self.stop(f"the {self._budget.binding} allows no further trial: the next one needs {expected:.1f} s")
-            return Stop(self._stopped_because or "")
-        until = min(now + max(LEASE_FACTOR * expected, SHORTEST_LEASE_SECONDS), end)
+    def _fits(self, trial: Trial, now: float, end: float) -> bool:
+        """The first trial always does: it is what keeps a run from returning nothing."""
+        if not self._outcomes and not self._running:
+            return True
+        return self._budget.admits(now, self._expected_seconds(trial), self._budget.wall_seconds - end)
+
+    def _assign(self, trial: Trial, now: float, end: float) -> Assignment:
+        seconds = max(LEASE_FACTOR * self._expected_seconds(trial), SHORTEST_LEASE_SECONDS)
         found = self.best()
         beat = found.error if found is not None and found.trial.rung >= trial.rung else None
-        assignment = Assignment(trial, Lease(trial.id, now, until), beat)
-        self._running[trial.id] = assignment
-        return assignment
+        given = Assignment(trial, Lease(trial.id, now, max(now, min(now + seconds, end))), beat)
+        self._running[trial.id] = given
+        return given
 
     def finish(self, outcome: Outcome) -> None:
         """Record what came of a trial; the second word about the same trial is ignored."""
@@ -158,11 +164,8 @@ class Desk:
         with self._lock:
             return View(now, len(self._outcomes), len(self._running), self.best(), self._stopped_because)
 
-    def _trials_running(self) -> tuple[Trial, ...]:
-        return tuple(given.trial for given in self._running.values())
-
     def _expected_seconds(self, trial: Trial) -> float:
-        return self._forecast.quantile(trial.family, self.work(trial))
+        return self._forecast.quantile(trial.family, self.work(trial), ADMISSION_QUANTILE)
 
     def work(self, trial: Trial) -> float:
         """Rows to fit, over all folds."""

@@ -6,7 +6,7 @@ promoted as soon as it is known (asynchronous successive halving, Li et al. 2020
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -18,6 +18,9 @@ from lepton_ray.search.trial import Outcome, Trial
 PROMOTE_ONE_IN = 3
 PATIENCE = 30
 """Trials in a row at the last rung without a gain that end the search."""
+
+DRAWS = 8
+"""Draws from a family's space before the next family is asked."""
 
 Config = dict[str, Any]
 
@@ -50,6 +53,7 @@ class Stop:
 
 
 Decision = Start | Wait | Stop
+Fits = Callable[[Trial], bool]
 
 
 def interleave(lists: Mapping[str, Sequence[Config]]) -> list[tuple[str, Config]]:
@@ -73,47 +77,43 @@ class PromotionPolicy:
     last_rung: int
     seed: int
 
-    def decide(self, seen: Snapshot) -> Decision:
-        """The next step, the same for the same snapshot."""
-        started = [*(outcome.trial for outcome in seen.outcomes), *seen.running]
-        number = len(started)
-        if self.last_rung > 0 and (promotion := self._promotion(seen, number)):
-            return Start(promotion)
-        listed = sum(trial.parent is None for trial in started)
-        if listed < len(self.portfolio):
-            family, config = self.portfolio[listed]
-            return Start(Trial(_name(number), family, config, rung=0))
+    def decide(self, seen: Snapshot, fits: Fits) -> Decision:
+        """The next step, the same for the same snapshot; only a trial that ``fits`` what is left is started."""
         if stalled(seen.outcomes, self.last_rung):
             return Stop(f"none of the last {PATIENCE} trials was better than the best before them")
-        drawn = self._drawn(seen, started, number)
-        if drawn is not None:
-            return Start(drawn)
-        return Wait() if seen.running else Stop("every configuration there is has been tried")
+        started = [*(outcome.trial for outcome in seen.outcomes), *seen.running]
+        name = f"t{len(started):03d}"
+        for trial in self._candidates(seen, started, name):
+            if fits(trial):
+                return Start(trial)
+        return Wait() if seen.running else Stop("nothing that is left to try fits what is left of time and money")
 
-    def _promotion(self, seen: Snapshot, number: int) -> Trial | None:
+    def _candidates(self, seen: Snapshot, started: Sequence[Trial], name: str) -> Iterator[Trial]:
+        """What might be tried next, the most wanted first."""
+        if self.last_rung > 0:
+            yield from self._promotions(seen, name)
+        tried = {_signature(trial.family, trial.config) for trial in started}
+        for family, config in self.portfolio:
+            if _signature(family, config) not in tried:
+                yield Trial(name, family, config, rung=0)
+        rng = np.random.default_rng([self.seed, len(started)])
+        for family in _families_by_merit(seen.outcomes, rng):
+            for _ in range(DRAWS):
+                drawn = self.draw(family, rng)
+                if drawn is not None and _signature(family, drawn) not in tried:
+                    yield Trial(name, family, drawn, rung=0)
+
+    def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
         first = sorted(
             (o for o in seen.outcomes if o.usable and o.trial.rung == 0), key=lambda o: (o.error, o.trial.id)
         )
         promoted = {t.parent for t in [*(o.trial for o in seen.outcomes), *seen.running] if t.parent is not None}
-        if len(promoted) >= len(first) // PROMOTE_ONE_IN:
-            return None
-        for outcome in first[: max(1, len(first) // PROMOTE_ONE_IN)]:
-            if outcome.trial.id not in promoted and outcome.trial.family != "constant":
+        allowed = len(first) // PROMOTE_ONE_IN
+        if len(promoted) < allowed:
+            for outcome in first[:allowed]:
                 trial = outcome.trial
-                return Trial(_name(number), trial.family, trial.config, rung=self.last_rung, parent=trial.id)
-        return None
-
-    def _drawn(self, seen: Snapshot, started: Iterable[Trial], number: int) -> Trial | None:
-        rng = np.random.default_rng([self.seed, number])
-        tried = {(trial.family, json.dumps(trial.config, sort_keys=True)) for trial in started}
-        for family in _families_by_merit(seen.outcomes, rng):
-            for _ in range(20):
-                config = self.draw(family, rng)
-                if config is None:
-                    break
-                if (family, json.dumps(config, sort_keys=True)) not in tried:
-                    return Trial(_name(number), family, config, rung=0)
-        return None
+                if trial.id not in promoted and trial.family != "constant":
+                    yield Trial(name, trial.family, trial.config, rung=self.last_rung, parent=trial.id)
 
 
 def stalled(outcomes: Sequence[Outcome], last_rung: int) -> bool:
@@ -148,5 +148,5 @@ def _families_by_merit(outcomes: Sequence[Outcome], rng: np.random.Generator) ->
     return [str(name) for name in rng.choice(ranked, size=len(ranked), replace=False, p=weights / weights.sum())]
 
 
-def _name(number: int) -> str:
-    return f"t{number:03d}"
+def _signature(family: str, config: Config) -> tuple[str, str]:
+    return family, json.dumps(config, sort_keys=True)
