@@ -7,7 +7,7 @@ because a model that was paid for is handed over whatever happens.
 import json
 import math
 import os
-import sys
+import select
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -148,8 +148,12 @@ def remove(folders: Iterable[str], keep: Path | None, until: float) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a file beside its place and rename it there."""
     sibling = path.with_name(f"{path.name}.{os.getpid()}.new")
-    sibling.write_text(text, encoding="utf-8")
-    os.replace(sibling, path)
+    try:
+        sibling.write_text(text, encoding="utf-8")
+        os.replace(sibling, path)
+    except OSError:
+        sibling.unlink(missing_ok=True)
+        raise
 
 
 def say(text: str) -> None:
@@ -163,7 +167,8 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """Write a line to standard error, if anybody still listens."""
     with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        if select.select([], [2], [], 0)[1]:  # a full pipe that nobody empties must not hold up the wall
+            os.write(2, text.encode("utf-8", "replace") + b"\n")
 
 
 def _costs(wall: Wall, books: Books) -> Result:

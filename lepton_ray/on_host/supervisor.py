@@ -22,10 +22,9 @@ from types import FrameType
 from lepton_ray.errors import MoneyError
 from lepton_ray.money.duration import duration_text, parse_duration
 from lepton_ray.on_host import handover, processes
-from lepton_ray.on_host.messages import Done, Failed, Message, Serving, Wall, decode
+from lepton_ray.on_host.messages import MARGIN_SECONDS, Done, Failed, Message, Serving, Wall, decode
 from lepton_ray.on_host.verdict import Ending, Verdict, Why, judge, judge_service
 
-MARGIN_SECONDS = 0.8  # from the kill to the exit; measured: see LOG.md
 CLOSING_SECONDS = 0.05  # billed ahead: what is left to do once the books are closed
 PROVISIONAL_SECONDS = 20.0  # the wall of a driver that has not set its own
 SERVICE_GRACE_SECONDS = 5.0  # for an endpoint to close after the first Ctrl-C
@@ -55,7 +54,9 @@ class State:
         """When everything of the run is killed."""
         if self.served_from is not None:
             return self.asked_at + SERVICE_GRACE_SECONDS if self.asked else float("inf")
-        return self.started + (self.wall.wall_seconds if self.wall else self.provisional) - MARGIN_SECONDS
+        if self.wall is None:
+            return self.started + self.provisional - MARGIN_SECONDS
+        return self.started + self.wall.wall_seconds - self.wall.margin_seconds
 
     def hear(self, message: Message) -> None:
         """Take in what the driver says; a wall that stands can be moved nearer, never away."""
@@ -220,10 +221,21 @@ class Supervisor:
             with suppress(ProcessLookupError):
                 os.kill(self._driver.pid, signal.SIGINT)
 
+    def _words(self, channel: int) -> dict[str, str]:
+        """Return what the driver finds in its environment."""
+        return {
+            processes.RUN_ID: self.run_id,
+            "LEPTON_WALL_FD": str(channel),
+            "LEPTON_STARTED": repr(self.state.started),
+        }
+
     @contextmanager
     def _alert(self) -> Iterator[None]:
         """Start the driver and be woken by its messages, its end and the user's signals."""
         processes.become_subreaper()
+        niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        with suppress(PermissionError):  # where the machine lets it, the wall goes before everything else
+            os.setpriority(os.PRIO_PROCESS, 0, niceness - 10)
         self._selector = selectors.DefaultSelector()
         self._bell, rope = os.pipe()
         self._channel, channel = os.pipe()
@@ -235,7 +247,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTSTP, lambda number, frame: None)  # a wall cannot be suspended
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _WISHES)
-        self._driver = _start(self._command, self.run_id, self.state.started, channel)
+        self._driver = _start(self._command, self._words(channel), channel, niceness)
         os.close(channel)
         for wish in _WISHES:
             if wish != signal.SIGHUP or signal.getsignal(wish) is not signal.SIG_IGN:  # nohup is obeyed
@@ -271,12 +283,12 @@ def _provisional(argv: Sequence[str]) -> float:
     return PROVISIONAL_SECONDS
 
 
-def _start(command: Sequence[str], run_id: str, started: float, channel: int) -> "subprocess.Popen[bytes]":
+def _start(command: Sequence[str], words: dict[str, str], channel: int, niceness: int) -> "subprocess.Popen[bytes]":
     """Start the driver in a session of its own; the kernel ends it together with this process."""
-    words = {processes.RUN_ID: run_id, "LEPTON_WALL_FD": str(channel), "LEPTON_STARTED": repr(started)}
 
     def prepare() -> None:
         processes.die_with_parent()
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job has it ignored
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WISHES)
 

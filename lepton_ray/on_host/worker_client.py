@@ -155,7 +155,8 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and all that it started, and start anew; ``poll`` reports a running task as killed."""
-        self._replace(Status.KILLED, "it was killed by the driver")
+        if not self._closed:
+            self._replace(Status.KILLED, "it was killed by the driver")
 
     def close(self) -> None:
         """End the process for good."""
@@ -252,7 +253,10 @@ class Worker:
                 self._selector.unregister(self._answers)
         *lines, self._tail = self._tail.split(b"\n")
         for line in lines:
-            answer = json.loads(line)
+            try:
+                answer = dict(json.loads(line))
+            except (TypeError, ValueError):
+                continue  # not the worker's words: a task got hold of its pipe
             if "broken" in answer:
                 self._refuse(answer["broken"])
             if "ready" in answer:
@@ -261,7 +265,7 @@ class Worker:
                     self._task = _Task(self._task.task, self._task.lease, self._clock())
             elif "value" in answer:
                 self._finish(Status.DONE, answer["value"], "")
-            else:
+            elif "error" in answer:
                 self._finish(Status.FAILED, None, answer["error"])
 
 

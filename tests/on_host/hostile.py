@@ -1,4 +1,4 @@
-"""Trials that do not want to end: the setup of a real worker, for tests. Each leaves its processes' numbers in a file."""
+"""Trials that do not want to end, run by a real worker in tests. Each notes its processes' numbers in a file."""
 
 import ctypes
 import os
@@ -40,6 +40,9 @@ class Hostile:
 
     def leaving(self) -> None:
         sys.exit(3)
+
+    def fork(self) -> None:
+        os.fork()
 
     def crash(self) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)

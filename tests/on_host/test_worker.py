@@ -1,4 +1,4 @@
-"""One worker process: its tasks' values and faults come back, its hangs are killed, and it is there for the next one."""
+"""One worker process: its tasks' values and faults come back, its hangs are killed, and it is there for the next."""
 
 import os
 import time
@@ -90,6 +90,13 @@ def test_what_a_task_leaves_behind_ends_with_it(start, tmp_path: Path) -> None:
     assert give(worker, "nothing").status is Status.DONE
     left = {int(pid) for pid in (tmp_path / "pids").read_text().split()} - {worker.pid}
     assert len(left) == 1 and not left & set(processes.snapshot())
+
+
+def test_a_task_that_forks_answers_once(start) -> None:
+    worker = start()
+    for _ in range(3):
+        assert give(worker, "fork").value["pid"] == worker.pid
+        assert give(worker, "nothing").value["pid"] == worker.pid
 
 
 def test_a_task_that_takes_its_worker_down_is_reported_and_the_worker_replaced(start) -> None:
