@@ -23,7 +23,8 @@ from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.preparation import Prepared, prepare
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
-from lepton_ray.on_ray.serving import FrontDoor, Port, deploy, first_request
+from lepton_ray.on_ray.port import Port
+from lepton_ray.on_ray.serving import FrontDoor, deploy, first_request
 from lepton_ray.on_ray.session import Session, short_temp_dir
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import Outcome
@@ -35,7 +36,7 @@ RAY_THERE_SECONDS = 12.0
 """The same where Ray boots in any case, for the endpoint."""
 TRIAL_MEMORY_SHARE = 0.4
 OBJECT_STORE_BYTES = 150 * 2**20
-PRELOAD = ("lepton_ray.on_host.bench", "sklearn.linear_model", "lightgbm")
+PRELOAD = ("lepton_ray.on_host.bench", "lepton_ray.models.linear", "lightgbm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
     session = hands.session
     worth = RAY_THERE_SECONDS if course.spec.serves else RAY_WORTH_SECONDS
     on_ray = session is not None and desk.search_end() - course.clock() >= worth
-    
+
     def hand_over() -> bool:
         if course.asked_to_stop.is_set():
             desk.stop("you asked to stop")
@@ -199,13 +200,13 @@ def no_model(course: Course, outcomes: tuple[Outcome, ...]) -> LeptonError:
         return Interrupted("You asked to stop before any model was there.", "Run it again.")
     reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in outcomes if outcome.reason})
     if reasons:
-        return SearchError(f"No model could be fitted ({'; '.join(reasons)[:400]}).", "See trials.jsonl in the run's folder.")
+        return SearchError(
+            f"No model could be fitted ({'; '.join(reasons)[:400]}).", "See trials.jsonl in the run's folder."
+        )
     return MoneyError("The wall came before the first model.", "Give a larger --budget or a later --deadline.")
 
 
-def report(
-    course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finished: finishing.Finished
-) -> None:
+def report(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finished: finishing.Finished) -> None:
     """Write report.html and name it in the result."""
     course.meter.enter("report")
     if sealer.bundle_id is not None:

@@ -205,9 +205,9 @@ def _supervised(words: list[str], folder: Path, quiet: bool) -> Run:
             break
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)  # it finishes what is in hand; a second one ends it at once
-    result = json.loads(printed) if printed.strip() else {"error": "The run ended without a word."}
+    result: dict[str, Any] = json.loads(printed) if printed.strip() else {"error": "The run ended without a word."}
     if "error" in result:
-        kind = _ERRORS.get(result.get("exit_code", 1), LeptonError)
+        kind = _ERRORS.get(int(result.get("exit_code", 1)), LeptonError)
         raise kind(result["error"], result.get("hint", ""))
     return Run(folder.resolve(), result)
 

@@ -34,7 +34,7 @@ def checks() -> list[tuple[bool, str]]:
     import psutil
 
     from lepton_ray.money.prices import machine_price
-    from lepton_ray.on_ray.serving import DEFAULT_PORT, port_free
+    from lepton_ray.on_ray.port import DEFAULT, port_free
 
     around = Surroundings.read()
     memory, place = psutil.virtual_memory().available, tempfile.gettempdir()
@@ -46,7 +46,7 @@ def checks() -> list[tuple[bool, str]]:
         (around.cpus >= 1, f"{around.cpus} cores may be used, {around.vcpus} are paid for"),
         (memory > FREE_BYTES, f"{memory / 2**30:.1f} GiB of memory are free (2 are needed)"),
         (free > FREE_BYTES, f"{free / 2**30:.1f} GiB of disk are free in {place} (2 are needed)"),
-        (True, f"port {DEFAULT_PORT} is {'free' if port_free(DEFAULT_PORT) else 'taken; another will be chosen'}"),
+        (True, f"port {DEFAULT} is {'free' if port_free(DEFAULT) else 'taken; another will be chosen'}"),
         (True, f"this machine is charged {price.per_hour} per hour: {price.sentence}"),
     ]
     for name in NEEDED:

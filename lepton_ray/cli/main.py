@@ -13,7 +13,7 @@ from lepton_ray.errors import Interrupted, LeptonError, UsageError
 from lepton_ray.on_host import messages
 from lepton_ray.spec import Surroundings
 
-CommandLineFault = typer.BadParameter.__mro__[1]
+CommandLineFault: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for a wrong command line; typer shows only its child."""
 
 app = typer.Typer(

@@ -96,7 +96,9 @@ def find(run: str) -> Path:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise UsageError(f"'{run}' fits {len(fitting)} runs.", f"Write more of it: {', '.join(f.name for f in fitting[:4])}.")
+        raise UsageError(
+            f"'{run}' fits {len(fitting)} runs.", f"Write more of it: {', '.join(f.name for f in fitting[:4])}."
+        )
     raise UsageError(f"There is no run '{run}' under {RUNS_FOLDER}/ here.", "See lepton runs, or give its folder.")
 
 

@@ -1,5 +1,6 @@
 """lepton predict: a table in, the same rows with predictions out."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,5 +21,7 @@ def predict(
     from lepton_ray.bundle.predictor import predict_file
 
     names = tuple(name.strip() for name in keep.split(",") if name.strip())
-    rows = predict_file(bundle, table, out, keep=names)
-    typer.echo(f"{rows:,} rows predicted into {out}", err=True)
+    done = predict_file(Path(bundle), Path(table), Path(out), keep=names)
+    typer.echo(f"{done.rows:,} rows predicted into {done.path}", err=True)
+    if done.rejected_path is not None:
+        typer.echo(f"{done.rejected:,} ragged rows have no prediction; they lie in {done.rejected_path}", err=True)

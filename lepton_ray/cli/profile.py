@@ -10,9 +10,13 @@ from rich.table import Table
 
 def profile(
     table: Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), or a folder of them.")],
-    target: Annotated[str | None, typer.Option(help="The column you want to know: plans for it, and looks for leaks.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column you want to know: plans for it, and looks for leaks.")
+    ] = None,
     types: Annotated[str | None, typer.Option(help="Kinds of columns: a=category,b=date.")] = None,
-    plan_out: Annotated[str | None, typer.Option("--plan", help="Write the cleaning plan here, to edit and give back.")] = None,
+    plan_out: Annotated[
+        str | None, typer.Option("--plan", help="Write the cleaning plan here, to edit and give back.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile and the plan as JSON.")] = False,
 ) -> None:
     """Look at a table without learning from it.

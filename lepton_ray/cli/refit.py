@@ -8,7 +8,9 @@ import typer
 
 def refit(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
-    table: Annotated[str, typer.Argument(help="The table to learn from; it needs the bundle's columns and its target.")],
+    table: Annotated[
+        str, typer.Argument(help="The table to learn from; it needs the bundle's columns and its target.")
+    ],
     out: Annotated[str, typer.Option(help="Folder of the new bundle; must not exist yet.")],
     seed: Annotated[int, typer.Option(help="Seed of the fit.")] = 0,
 ) -> None:

@@ -22,7 +22,9 @@ Examples:
 
 
 def run(
-    table: Annotated[str | None, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), a folder of them, or builtin:NAME.")] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), a folder of them, or builtin:NAME.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="The column you want to know.")] = None,
     budget: Annotated[str | None, typer.Option(help="Dollars that the run may cost: 0.02, '2 cents'.")] = None,
     deadline: Annotated[str | None, typer.Option(help="Time that it may take: 60s, 5m, 1h. Default 60s.")] = None,
@@ -31,10 +33,16 @@ def run(
     positive: Annotated[str | None, typer.Option(help="The class that counts as positive.")] = None,
     drop: Annotated[str | None, typer.Option(help="Columns to leave out: A,B.")] = None,
     types: Annotated[str | None, typer.Option(help="Kinds of columns: a=category,b=date,c=number,d=text.")] = None,
-    plan: Annotated[str | None, typer.Option(help="A cleaning plan, as an earlier run wrote it and you edited it.")] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="A cleaning plan, as an earlier run wrote it and you edited it.")
+    ] = None,
     weight: Annotated[str | None, typer.Option(help="Column with the weight of each row.")] = None,
-    group: Annotated[str | None, typer.Option(help="Column whose equal values stay on one side of every split.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column in whose order rows are split: the latest are held out.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose equal values stay on one side of every split.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column in whose order rows are split: the latest are held out.")
+    ] = None,
     test: Annotated[str | None, typer.Option(help="A table to measure the score on instead of held-out rows.")] = None,
     value: Annotated[str | None, typer.Option(help="YAML: what right and wrong decisions are worth.")] = None,
     price: Annotated[str | None, typer.Option(help="What this machine costs, in dollars per hour.")] = None,
@@ -43,7 +51,9 @@ def run(
     out: Annotated[str | None, typer.Option(help="The run's folder. Default lepton-runs/<id>.")] = None,
     spec: Annotated[str | None, typer.Option(help="YAML with any of these options; flags win.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the endpoint.")] = None,
-    serve: Annotated[bool | None, typer.Option("--serve/--no-serve", help="Serve the model at the end (default on a terminal).")] = None,
+    serve: Annotated[
+        bool | None, typer.Option("--serve/--no-serve", help="Serve the model at the end (default on a terminal).")
+    ] = None,
     serve_for: Annotated[str | None, typer.Option(help="Serve it for so long: 30s.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:

@@ -20,7 +20,8 @@ def serve(
     """
     from lepton_ray.bundle.bundle import Bundle
     from lepton_ray.money.prices import machine_price
-    from lepton_ray.on_ray.serving import FrontDoor, Port, deploy, first_request
+    from lepton_ray.on_ray.port import Port
+    from lepton_ray.on_ray.serving import FrontDoor, deploy, first_request
     from lepton_ray.on_ray.session import Session, short_temp_dir
     from lepton_ray.spec import Surroundings
 

@@ -132,9 +132,7 @@ class Bench:
         family = family_named(trial.family)
         state, matrix = self._view(family.view)
         rng = np.random.default_rng(self.seed)
-        pairs = list(
-            splits(self.dev.folds, self.rungs[trial.rung], usable=self.dev.usable, timed=self.timed, rng=rng)
-        )
+        pairs = list(splits(self.dev.folds, self.rungs[trial.rung], usable=self.dev.usable, timed=self.timed, rng=rng))
         found = evaluate(
             family,
             trial.config,
@@ -191,7 +189,9 @@ class Bench:
         )
         complete = not lease.expired(self.now())
         folder = self.scratch / "sealed" / f"{trial.id}-{task['rows']}"
-        held_out = task.get("held_out") or self._held_out(folder.name, family.view, state, model, fallback=task["score"])
+        held_out = task.get("held_out") or self._held_out(
+            folder.name, family.view, state, model, fallback=task["score"]
+        )
         extra = {"fitted_on": task["rows"], "fitted_rows": len(rows)}
         self._seal(folder, family, state, model, config, {**held_out, **extra})
         return {
@@ -261,5 +261,3 @@ def joined(first: Part, second: Part) -> Part:
         np.concatenate([first.usable, second.usable]),
         np.concatenate([first.folds, second.folds]),
     )
-
-

@@ -88,7 +88,9 @@ def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
     folder.prepare()
     elapsed = time.monotonic() - around.started
     ledger = Ledger.create(folder.ledger, around.run_id, machine, time.time() - elapsed)
-    course = Course(spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value)
+    course = Course(
+        spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value
+    )
     ledger.enter("start", 0.0)
     ledger.note("budget", budget.to_dict())
     folder.write_json("spec.json", spec.to_dict())

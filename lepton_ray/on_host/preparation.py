@@ -103,9 +103,7 @@ def open_table(table: str) -> Source:
     return open_source(table)
 
 
-def set_apart(
-    n_rows: int, keys: np.ndarray, when: np.ndarray | None, *, tested: bool
-) -> tuple[np.ndarray, str]:
+def set_apart(n_rows: int, keys: np.ndarray, when: np.ndarray | None, *, tested: bool) -> tuple[np.ndarray, str]:
     """(n,) True where a row is held out, and how."""
     if tested or needs_cross_validation(n_rows):
         return np.zeros(n_rows, bool), "cross_validation"

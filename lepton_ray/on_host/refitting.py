@@ -25,7 +25,9 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
     raw = open_source(table).read()
     plan = bundle.plan
     if plan.problem.target not in raw.column_names:
-        raise DataError(f"The table has no column '{plan.problem.target}', the target.", "Add it: a refit learns from it.")
+        raise DataError(
+            f"The table has no column '{plan.problem.target}', the target.", "Add it: a refit learns from it."
+        )
     y, clean = plan.labels(raw), plan.clean(raw)
     rows = np.flatnonzero(plan.training_rows(clean, y))
     if len(rows) < FEWEST_ROWS:

@@ -1,7 +1,7 @@
 """The folder of one run: what lies in it and how it is written, whole or not at all. It decides nothing.
 
-    spec.json  plan.json  profile.json  trials.jsonl  ledger.jsonl  result.json  receipt.json  receipt.txt
-    report.html  rejected.csv  driver.log  bundle -> bundles/<id>   .work/ (scratch, removed at the end)
+spec.json  plan.json  profile.json  trials.jsonl  ledger.jsonl  result.json  receipt.json  receipt.txt
+report.html  rejected.csv  driver.log  bundle -> bundles/<id>   .work/ (scratch, removed at the end)
 """
 
 import json

@@ -15,9 +15,7 @@ POLL_SECONDS = 1.0
 """How long the driver waits between two chances to hear a signal."""
 
 
-def run(
-    desk: Desk, worker: Worker, clock: Callable[[], float], *, threads: int, hand_over: Callable[[], bool]
-) -> None:
+def run(desk: Desk, worker: Worker, clock: Callable[[], float], *, threads: int, hand_over: Callable[[], bool]) -> None:
     """Run trials one after the other until the desk says stop or ``hand_over`` says that another driver is ready."""
     while not hand_over():
         step = desk.next_step(clock())

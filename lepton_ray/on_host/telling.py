@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from lepton_ray import __version__
 from lepton_ray.money.receipt import Receipt
@@ -66,7 +67,7 @@ def write_setup(course: Course, prepared: Prepared) -> None:
         "started": course.around.started,
         "how": prepared.how,
         "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
-        "example": one_row(prepared),
+        "example": typical_row(prepared),
     }
     (course.folder.scratch / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
 
@@ -74,9 +75,10 @@ def write_setup(course: Course, prepared: Prepared) -> None:
 def sentences_of(prepared: Prepared) -> list[str]:
     """What a person should hear before the search starts."""
     problem = prepared.plan.problem
+    held_rows = 0 if prepared.held is None else len(prepared.held.y)
     measured = {
-        "held_out": f"{0 if prepared.held is None else len(prepared.held.y):,} rows are held out for the score",
-        "latest": f"the latest {0 if prepared.held is None else len(prepared.held.y):,} rows are held out for the score",
+        "held_out": f"{held_rows:,} rows are held out for the score",
+        "latest": f"the latest {held_rows:,} rows are held out for the score",
         "test_file": "the score comes from the test file",
         "cross_validation": "too few rows to hold some out: the score comes from repeated cross-validation",
     }[prepared.how]
@@ -93,6 +95,23 @@ def one_row(prepared: Prepared) -> dict[str, Any]:
     """A real row of the development part as JSON values, as a caller would send it."""
     row: dict[str, Any] = prepared.dev.table.slice(0, 1).to_pylist()[0]
     return {name: _plain(value) for name, value in row.items()}
+
+
+def typical_row(prepared: Prepared) -> dict[str, Any]:
+    """The middle of each number and date, the most frequent category: like a row, and nobody's. Text stays out."""
+    table = prepared.dev.table
+    columns = prepared.plan.schema.columns
+    return {column.name: _plain(_typical(table.column(column.name), column.kind)) for column in columns}
+
+
+def _typical(column: Any, kind: Kind) -> Any:
+    known = column.drop_null()
+    if kind is Kind.TEXT or not len(known):
+        return None
+    if kind is Kind.CATEGORY:
+        counted = pc.value_counts(known)
+        return max(counted.to_pylist(), key=lambda entry: (entry["counts"], entry["values"]))["values"]
+    return known.take(pc.sort_indices(known).slice(len(known) // 2, 1))[0].as_py()
 
 
 def _plain(value: Any) -> Any:
@@ -175,9 +194,7 @@ def spending(course: Course, sealer: Sealer) -> Spending:
     )
 
 
-def measurement(
-    prepared: Prepared, sealer: Sealer, finished: Finished, held: Predictions | None
-) -> Measurement:
+def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Predictions | None) -> Measurement:
     """The score, its interval, and the same rows by other metrics."""
     problem = prepared.plan.problem
     metric = METRICS[problem.metric]

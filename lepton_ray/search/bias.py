@@ -51,4 +51,4 @@ def corrected_score(
 
 def _score(metric: Metric, y: np.ndarray, prediction: np.ndarray, rows: np.ndarray) -> float:
     """NaN where the rows hold one class only and the metric is undefined."""
-    return metric.score(y[rows], prediction[rows], None)
+    return float(metric.score(y[rows], prediction[rows], None))

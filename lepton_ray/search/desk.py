@@ -112,9 +112,7 @@ class Desk:
                 return
             self._outcomes.append(outcome)
             if outcome.usable:
-                self._forecast = self._forecast.observe(
-                    outcome.trial.family, self.work(outcome.trial), outcome.seconds
-                )
+                self._forecast = self._forecast.observe(outcome.trial.family, self.work(outcome.trial), outcome.seconds)
             self._on_outcome(outcome)
 
     def lost(self, trial_id: str, now: float, driver: str, reason: str) -> None:
@@ -172,5 +170,3 @@ class Desk:
         rung = self.rungs[trial.rung]
         rows = self._n_rows if rung.rows is None else min(rung.rows, self._n_rows)
         return float(rows * rung.folds)
-
-

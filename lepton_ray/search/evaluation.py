@@ -66,14 +66,16 @@ def evaluate(
         ValueError: a prediction is not finite or has the wrong shape.
     """
     metric = METRICS[problem.metric]
-    rows, predictions, scores, efforts, models = [], [], [], [], []
+    rows: list[np.ndarray] = []
+    predictions: list[np.ndarray] = []
+    scores: list[float] = []
+    efforts: list[dict[str, Any]] = []
+    models: list[Model] = []
     for train, valid in splits:
         if models and stop():
             break
         judged = data.batch(valid)
-        model = family.fit(
-            data.batch(train), judged, config, problem=problem, stop=stop, seed=seed, threads=threads
-        )
+        model = family.fit(data.batch(train), judged, config, problem=problem, stop=stop, seed=seed, threads=threads)
         prediction = checked(model.predict(judged.X), len(valid), problem)
         rows.append(valid)
         predictions.append(prediction)
