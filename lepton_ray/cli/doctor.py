@@ -6,7 +6,6 @@ import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 
-import typer
 from rich.console import Console
 
 from lepton_ray.errors import EnvironmentFault

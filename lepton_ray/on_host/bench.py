@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from lepton_ray.bundle.bundle import write_bundle
 from lepton_ray.features.chain import for_schema
-from lepton_ray.features.step import learn
 from lepton_ray.features.matrix import Matrix
+from lepton_ray.features.step import learn
 from lepton_ray.models.family import Family, Model
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.money.lease import Lease
