@@ -79,6 +79,13 @@ def test_open_quote_swallows_nothing(tmp_path: Path) -> None:
     assert table.column("a").to_pylist() == [str(i) for i in range(50)] * 2
 
 
+def test_open_quote_in_the_last_column_swallows_nothing(tmp_path: Path) -> None:
+    good = "".join(f"{i},said {i}\n" for i in range(50))
+    source = written(tmp_path, f'a,text\n{good}7,"open\n{good}'.encode())
+    assert source.read().column("text").to_pylist() == [f"said {i}" for i in range(50)] * 2
+    assert [row.text for row in source.rejected.rows] == ['7,"open']
+
+
 def test_long_file_with_late_latin_byte_in_blocks(tmp_path: Path) -> None:
     text = "a,b\n" + "".join(f"{i},{'x' * 90}\n" for i in range(200_000)) + "1,é\n"
     source = written(tmp_path, text.encode("latin-1"))
