@@ -139,6 +139,14 @@ def test_types_override_everything_and_roles_leave_columns_out() -> None:
         plan.weights(pa.table({"w": ["1", "-1"]}))
 
 
+def test_integers_may_be_dates_if_the_user_says_so() -> None:
+    block = labelled(d=[20240100 + i % 28 + 1 for i in range(40)])
+    dates = plan_of(block, types={"d": "date"}).clean(block).column("d")
+    assert dates[0].as_py().isoformat() == "2024-01-01T00:00:00" and dates.null_count == 0
+    with pytest.raises(DataError, match="no cell is one"):
+        plan_of(labelled(d=RNG.random(40)), types={"d": "date"})
+
+
 def test_suspects_are_set_aside_unless_the_user_typed_them() -> None:
     block = labelled(a=RNG.random(40), b=RNG.random(40))
     suspects = [Finding("leak", name, f"{name} knows.") for name in ("a", "b")]

@@ -119,6 +119,12 @@ def test_parquet_json_and_frames_agree(tmp_path: Path) -> None:
     assert open_source(tmp_path / "t.jsonl").read().column("n").to_pylist() == [1, 2, 3]
 
 
+def test_files_that_disagree_about_types_become_text(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2], "b": [1.0, 2.5]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"b": [1, 2], "a": ["x", "3"]}), tmp_path / "2.parquet")
+    assert open_source(tmp_path).read().to_pydict() == {"a": ["1", "2", "x", "3"], "b": ["1", "2.5", "1", "2"]}
+
+
 def test_json_lines_that_mix_types(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"a": 1, "b": "x"}\n{"a": "two"}\nnot json\n{"a": 98765432109876543210}\n')
     source = open_source(tmp_path / "t.jsonl")
