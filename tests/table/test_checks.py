@@ -55,6 +55,13 @@ def test_sums_products_and_copies_of_a_number() -> None:
     assert suspects(with_noise(y=a + b + RNG.normal(size=N) * 0.1, a=a, b=b)) == set()
 
 
+def test_the_order_of_rows_does_not_matter() -> None:
+    y = RNG.integers(0, 2, N)
+    block = with_noise(y=y, state=np.where(RNG.random(N) < 0.005, 1 - y, y))
+    answers = {frozenset(suspects(block.take(pa.array(RNG.permutation(N))))) for _ in range(5)}
+    assert len(answers) == 1
+
+
 def test_days_between_two_dates() -> None:
     start = np.datetime64("2024-01-01", "us") + RNG.integers(0, 300, N) * np.timedelta64(1, "D")
     days = RNG.integers(1, 30, N)
@@ -98,3 +105,23 @@ def test_real_tables(name: str) -> None:
     target, known = REAL[name]
     block = open_source(Path(os.environ["LEPTON_SHARED_DATA"], name)).read()
     assert suspects(block, target) == known
+
+
+@pytest.mark.skipif("LEPTON_SHARED_DATA" not in os.environ, reason="LEPTON_SHARED_DATA names no folder of real tables")
+def test_what_real_tables_hold() -> None:
+    folder = Path(os.environ["LEPTON_SHARED_DATA"])
+    cases = {
+        "telco_churn.csv": ("Churn", "Yes", 2, {"TotalCharges": "number", "Contract": "category", "customerID": "id"}),
+        "german_credit.csv": ("risk", "2", 2, {"0": "category", "1": "number"}),
+        "bank_marketing.csv": ("y", "yes", 2, {"pdays": "number", "poutcome": "category"}),
+        "sms_spam.csv": ("type", "spam", 2, {"text": "text"}),
+        "banking77_train.csv": ("category", None, 77, {"text": "text"}),
+        "hotel_reviews_zh.csv": ("label", "1", 2, {"review": "text"}),
+        "bike_sharing.csv": ("cnt", None, 0, {"dteday": "date", "instant": "id"}),
+        "diabetes_readmission.csv": ("readmitted", None, 3, {"diag_1": "category", "examide": "constant"}),
+    }
+    for name, (target, positive, classes, expected) in cases.items():
+        plan = make_plan(profile_block(open_source(folder / name).read()), target=target)
+        assert (plan.problem.positive, len(plan.problem.classes)) == (positive, classes), name
+        found = {column.name: str(column.reason or column.kind) for column in plan.columns}
+        assert {column: found[column] for column in expected} == expected, name
