@@ -126,7 +126,7 @@ def _fit_classes(batch: Batch, rows: Design, settings: Config, stop: Stop, n_cla
     two = len(present) == 2
     loss = logistic_loss(y, weight) if two else softmax_loss(y, weight)
     bias = log_share[1:] - log_share[:1] if two else log_share
-    weights, bias = _descended(rows, loss, bias, settings, stop, weight)
+    weights, bias = _descended(rows, loss, bias, settings, stop=stop, weight=weight)
     return LinearModel(weights, bias, seen, n_classes, None, _shares(batch.X, weights))
 
 
@@ -139,13 +139,13 @@ def _fit_values(batch: Batch, rows: Design, settings: Config, stop: Stop) -> Lin
     elif rows.width <= _EXACT:
         weights, bias = solve_ridge(rows, z, weight, strength=settings["C"])
     else:
-        weights, bias = _descended(rows, squared_loss(z, weight), np.zeros(1), settings, stop, weight)
+        weights, bias = _descended(rows, squared_loss(z, weight), np.zeros(1), settings, stop=stop, weight=weight)
     scale = scale.corrected(np.asarray(batch.y), (rows.times(weights) + bias)[:, 0], weight)
     return LinearModel(weights, bias, (), 0, scale, _shares(batch.X, weights))
 
 
 def _descended(
-    rows: Design, loss: Any, bias: Floats, settings: Config, stop: Stop, weight: Floats
+    rows: Design, loss: Any, bias: Floats, settings: Config, *, stop: Stop, weight: Floats
 ) -> tuple[Floats, Floats]:
     total, most = float(np.sum(weight)), settings["iterations"]
     return descend(rows, loss, bias, strength=settings["C"], scale=total, most=most, stop=stop)

@@ -65,9 +65,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     def reserve(best: Outcome | None) -> float:
         refits = REFITS * finishing.refit_seconds(best, rungs, course.around.cpus)
         serving = SERVE_SECONDS if course.spec.serves else 0.0
-        return (
-            min(refits, LARGEST_REFIT_SHARE * course.budget.wall_seconds) + REPORT_SECONDS + serving + after
-        )
+        return min(refits, LARGEST_REFIT_SHARE * course.budget.wall_seconds) + REPORT_SECONDS + serving + after
 
     desk = Desk(
         policy, course.budget, rungs=rungs, n_rows=n_rows, forecast=forecast, reserve=reserve, on_outcome=on_outcome
