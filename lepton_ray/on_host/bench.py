@@ -212,7 +212,7 @@ class Bench:
         prediction = checked(model.predict(matrix), len(self.held.y), self.problem)
         metric = METRICS[self.problem.metric]
         rng = np.random.default_rng(self.seed)
-        low, high = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight)
+        low, high = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight, level=0.95)
         np.save(self.scratch / "predictions" / f"{name}.npy", prediction)
         return {
             "score": float(metric.score(self.held.y, prediction, self.held.weight)),

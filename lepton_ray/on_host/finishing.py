@@ -24,8 +24,6 @@ MORE_ROWS = 1.25
 """A refit on all development rows against one fold's fit, and one on every row against that."""
 THREADS_GAIN = 1.5
 """What the second core and those after it bring a fit that had one."""
-SLACK = 2.5
-"""A refit's lease, as a multiple of what it is expected to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ def _refit(
     now = clock()
     if now + expected > until:
         return None
-    lease = Lease(f"{winner.trial.id}-{rows}", now, min(now + max(SLACK * expected, 2.0), until))
+    lease = Lease(f"{winner.trial.id}-{rows}", now, until)
     task = {
         "kind": "refit",
         "trial": winner.trial.to_dict(),

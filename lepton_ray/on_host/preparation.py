@@ -5,7 +5,7 @@ plan has seen it. It knows nothing about trials, money or Ray.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -99,7 +99,8 @@ def prepare(spec: RunSpec) -> Prepared:
 def open_table(table: str) -> Source:
     """The table behind a path, or one that ships with the package: ``builtin:breast_cancer``."""
     if table.startswith("builtin:"):
-        return open_source(load_builtin_dataset(table.removeprefix("builtin:")).frame)
+        dataset = load_builtin_dataset(table.removeprefix("builtin:"))
+        return replace(open_source(dataset.frame), name=dataset.name)
     return open_source(table)
 
 

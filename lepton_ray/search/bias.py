@@ -18,7 +18,7 @@ REPEATS = 200
 
 @dataclass(frozen=True, slots=True)
 class CorrectedScore:
-    """The mean over repeats, in the metric's direction, and its 5 % and 95 % points."""
+    """The mean over repeats, in the metric's direction, and its 2.5 % and 97.5 % points."""
 
     score: float
     low: float
@@ -45,7 +45,7 @@ def corrected_score(
         score = _score(metric, y, predictions[int(np.nanargmin(errors))], outside)
         if np.isfinite(score):
             scores.append(score)
-    low, high = np.quantile(scores, [0.05, 0.95])
+    low, high = np.quantile(scores, [0.025, 0.975])
     return CorrectedScore(float(np.mean(scores)), float(low), float(high))
 
 
