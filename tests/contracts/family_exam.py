@@ -55,7 +55,9 @@ def toy_block(rng: np.random.Generator, n: int) -> pa.Table:
             "amount": pa.array(amount, pa.float64(), from_pandas=True),
             "age": pa.array(rng.integers(18, 80, n).astype(float)),
             "city": pa.array([None if draw == 4 else f"city {draw}" for draw in rng.integers(0, 6, n)], pa.string()),
-            "since": pa.array([day + timedelta(hours=int(draw)) for draw in rng.integers(0, 20_000, n)], pa.timestamp("us")),
+            "since": pa.array(
+                [day + timedelta(hours=int(draw)) for draw in rng.integers(0, 20_000, n)], pa.timestamp("us")
+            ),
             "note": pa.array([words[draw] for draw in rng.integers(0, len(words), n)], pa.string()),
         }
     )
@@ -147,7 +149,9 @@ class FamilyExam:
     def test_effort_refits_without_validation_rows(self, family: Family, task: Task) -> None:
         given = paper(family, task)
         config = self.config(family, given)
-        first = self.fitted(family, given, given.batch(slice(0, 300)), valid=given.batch(slice(300, 400)), config=config)
+        first = self.fitted(
+            family, given, given.batch(slice(0, 300)), valid=given.batch(slice(300, 400)), config=config
+        )
         again = self.fitted(family, given, config=config | first.effort)
         assert again.effort == first.effort
         self.check(again, given)
