@@ -127,11 +127,7 @@ def _fit_classes(batch: Batch, rows: Design, stop: Stop, n_classes: int, how: Co
     two = len(present) == 2
     loss = logistic_loss(y, weight) if two else softmax_loss(y, weight)
     bias = log_share[1:] - log_share[:1] if two else log_share
-<<<<<<< HEAD
-    weights, bias = _descended(rows, loss, bias, settings, stop=stop, weight=weight)
-=======
     weights, bias = descend(rows, loss, bias, scale=float(np.sum(weight)), stop=stop, **how)
->>>>>>> models
     return LinearModel(weights, bias, seen, n_classes, None, _shares(batch.X, weights))
 
 
@@ -144,26 +140,12 @@ def _fit_values(batch: Batch, rows: Design, stop: Stop, target: str, how: Config
     elif rows.width <= _EXACT:
         weights, bias = solve_ridge(rows, z, weight, strength=how["strength"])
     else:
-<<<<<<< HEAD
-        weights, bias = _descended(rows, squared_loss(z, weight), np.zeros(1), settings, stop=stop, weight=weight)
-=======
         loss, total = squared_loss(z, weight), float(np.sum(weight))
         weights, bias = descend(rows, loss, np.zeros(1), scale=total, stop=stop, **how)
->>>>>>> models
     scale = scale.corrected(np.asarray(batch.y), (rows.times(weights) + bias)[:, 0], weight)
     return LinearModel(weights, bias, (), 0, scale, _shares(batch.X, weights))
 
 
-<<<<<<< HEAD
-def _descended(
-    rows: Design, loss: Any, bias: Floats, settings: Config, *, stop: Stop, weight: Floats
-) -> tuple[Floats, Floats]:
-    total, most = float(np.sum(weight)), settings["iterations"]
-    return descend(rows, loss, bias, strength=settings["C"], scale=total, most=most, stop=stop)
-
-
-=======
->>>>>>> models
 def _probabilities(scores: Floats) -> Floats:
     if scores.shape[1] == 1:
         scores = np.hstack([np.zeros_like(scores), scores])
