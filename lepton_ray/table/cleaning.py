@@ -248,7 +248,7 @@ def make_plan(
         if column.name == target:
             continue
         kind = Kind(types[column.name]) if column.name in types else None
-        plan = kinds.judge(column, kind)
+        plan = kinds.judge(column, kind, repeated=profile.duplicates)
         if kind is None and column.name in given:
             plan = replace(plan, reason=given[column.name])
         columns.append(plan)
@@ -262,12 +262,12 @@ def make_plan(
 def _check_request(profile: Profile, target: str, types: Mapping[str, str], named: Iterable[str]) -> None:
     """Refuse columns that are not there, kinds that there are not, and tables without columns or rows."""
     names = list(profile.names)
+    if len(names) < 2:
+        raise DataError(f"The table has one column only ({names[0]!r}).", "Check the delimiter, or add columns.")
     for name in (target, *named):
         if name not in names:
             what = "target " if name == target else ""
             raise DataError(f"The table has no {what}column {name!r}.", nearest(name, names))
-    if len(names) < 2:
-        raise DataError(f"The table has one column only ({names[0]!r}).", "Check the delimiter, or add columns.")
     if profile.rows < MIN_ROWS:
         raise DataError(
             f"The table has {profile.rows} row{'s' if profile.rows != 1 else ''} to learn from, fewer than {MIN_ROWS}.",
@@ -277,7 +277,7 @@ def _check_request(profile: Profile, target: str, types: Mapping[str, str], name
         raise DataError(f"{target!r} is the target and has no kind.", "Say what is learned with --task.")
     for name, kind in types.items():
         if kind not in list(Kind):
-            raise DataError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, list(Kind)))
+            raise DataError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, [known.value for known in Kind]))
 
 
 def _target_findings(column: ColumnProfile, problem: Problem) -> list[Finding]:

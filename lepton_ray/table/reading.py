@@ -1,9 +1,10 @@
 """One file as raw blocks: CSV (every cell a string), Parquet, JSON lines, each also gzipped. Decides nothing."""
 
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lepton_ray.table.dialect import SAMPLE_BYTES, Dialect, find_dialect, find_e
 
 BLOCK_BYTES = 16 << 20
 _PARQUET_ROWS = 1 << 17
+_MAX_OPEN_QUOTES = 100
 _HIGH = bytes(range(0x80, 0x100))
 _ASCII = bytes(range(0x80))
 
@@ -105,34 +107,57 @@ def _high_bytes(path: Path) -> bytes:
 
 
 def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
-    """The blocks of a CSV file, every cell a string; rows of another width go to ``keep``."""
+    """The blocks of a CSV file, every cell a string; rows of another width go to ``keep``.
+
+    Where a quote is opened and never closed, the row that it stands in goes to ``keep`` too, and the lines that it
+    would swallow are read again, after the others.
+    """
+    header = dialect.header
+    with opened(path) as file:
+        stream: Any = file
+        for _ in range(_MAX_OPEN_QUOTES):
+            swallowed: list[str] = []
+            yield from _read_stream(path, stream, dialect, _without_open_quotes(keep, swallowed), header)
+            if not swallowed:
+                return
+            stream, header = io.BytesIO("\n".join(swallowed).encode()), False
+            dialect = replace(dialect, encoding="utf-8")
+    raise DataError(f"{path.name} has many quoted cells that do not end.", 'Close or double each quote (") in it.')
+
+
+def _without_open_quotes(keep: Keep, swallowed: list[str]) -> Keep:
+    """Keep only the first line of a row whose quotes are not in pairs, and put the lines after it aside."""
+
+    def keep_first_line(row: Rejected) -> None:
+        if row.text.count('"') % 2 and "\n" in row.text:
+            first, *rest = row.text.splitlines()
+            swallowed.extend(rest)
+            row = replace(row, text=first)
+        keep(row)
+
+    return keep_first_line
+
+
+def _read_stream(path: Path, stream: Any, dialect: Dialect, keep: Keep, header: bool) -> Iterator[Any]:
+    """The blocks of an open CSV file or a rest of one."""
 
     def set_aside(row: Any) -> str:
         keep(Rejected(str(path), row.number, row.text))
         return "skip"
 
     names = list(dialect.names)
-    with opened(path) as file:
-        try:
-            reader = pv.open_csv(
-                file,
-                pv.ReadOptions(
-                    use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding
-                ),
-                pv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside),
-                pv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=True
-                ),
-            )
-            first = dialect.header
-            for batch in reader:
-                block = pa.Table.from_batches([batch])
-                if first and block.num_rows:
-                    block, first = block.slice(1), False
-                if block.num_rows:
-                    yield block
-        except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as fault:
-            raise _unreadable(path, fault) from None
+    read = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding)
+    parse = pv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside)
+    convert = pv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    try:
+        for batch in pv.open_csv(stream, read, parse, convert):
+            block = pa.Table.from_batches([batch])
+            if header and block.num_rows:
+                block, header = block.slice(1), False
+            if block.num_rows:
+                yield block
+    except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as fault:
+        raise _unreadable(path, fault) from None
 
 
 def read_parquet(path: Path) -> Iterator[Any]:

@@ -69,7 +69,7 @@ def times(block: Any, column: str) -> npt.NDArray[np.float64]:
     """The time column of a raw block as numbers (microseconds, if it holds dates); a missing time is NaN."""
     if column not in block.column_names:
         raise DataError(f"The table has no time column {column!r}.", "Name a column of dates or numbers.")
-    plan = judge(profile_column(column, block.column(column)), None)
+    plan = judge(profile_column(column, block.column(column)))
     if plan.kind not in (Kind.DATE, Kind.NUMBER):
         raise DataError(f"The time column {column!r} holds {plan.kind.value} values.", "Name one of dates or numbers.")
     cleaned = plan.clean(block.column(column), MISSING_WORDS)
