@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ended.exit_code)
     except CommandLineFault as fault:
         verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-        return told(UsageError(fault.format_message(), f"See lepton {verb} --help.".replace("  ", " ")))
+        return told(UsageError(str(getattr(fault, "message", fault)), f"See lepton {verb} --help.".replace("  ", " ")))
     except (KeyboardInterrupt, typer.Abort):
         return told(Interrupted("You asked to stop.", ""))
     except Exception as fault:

@@ -149,7 +149,7 @@ def plan_for(profile: Profile, spec: RunSpec) -> CleaningPlan:
 def without_leaks(plan: CleaningPlan, raw: pa.Table, keys: np.ndarray) -> CleaningPlan:
     """The plan with columns set aside that seem to know the answer, judged on a sample of the development rows."""
     sample = raw.filter(pa.array(sample_mask(keys, LEAK_SAMPLE_ROWS)))
-    return plan.set_aside(leak_suspects(plan.clean(sample), plan, plan.labels(sample)))
+    return plan.set_aside(leak_suspects(sample, plan, plan.labels(sample)))
 
 
 def folds_in_time(when: np.ndarray) -> np.ndarray:

@@ -32,7 +32,8 @@ def judge(column: ColumnProfile, kind: Kind | None = None, *, repeated: int = 0)
     if plan.kind is Kind.NUMBER:
         plan = replace(plan, decimal=column.decimal, sentinels=_sentinels(column))
     if plan.kind is Kind.DATE:
-        plan = replace(plan, dates=_date_forms(column, compact=True))
+        forms = ("compact",) if column.physical == "integer" else _date_forms(column, compact=True)
+        plan = replace(plan, dates=forms)
     if kind is not None:
         _check_typed(column, plan)
         return plan
@@ -135,7 +136,7 @@ def _reason(column: ColumnProfile, kind: Kind, unique: bool) -> Reason | None:
 
 def _check_typed(column: ColumnProfile, plan: ColumnPlan) -> None:
     """Refuse a number or a date of which no cell can be read."""
-    if column.physical not in ("text", "empty") or not column.present:
+    if column.physical in ("boolean", "integer", "date") or not column.present:
         return
     what = None
     if plan.kind is Kind.NUMBER and not column.number_count:

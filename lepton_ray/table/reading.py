@@ -112,16 +112,13 @@ def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
     Where a quote is opened and never closed, the row that it stands in goes to ``keep`` too, and the lines that it
     would swallow are read again, after the others.
     """
-    header = dialect.header
-    with opened(path) as file:
-        stream: Any = file
-        for _ in range(_MAX_OPEN_QUOTES):
-            swallowed: list[str] = []
-            yield from _read_stream(path, stream, dialect, _without_open_quotes(keep, swallowed), header)
-            if not swallowed:
-                return
-            stream, header = io.BytesIO("\n".join(swallowed).encode()), False
-            dialect = replace(dialect, encoding="utf-8")
+    header, rest = dialect.header, None
+    for _ in range(_MAX_OPEN_QUOTES):
+        swallowed: list[str] = []
+        yield from _read_stream(path, rest, dialect, _without_open_quotes(keep, swallowed), header)
+        if not swallowed:
+            return
+        header, rest, dialect = False, "\n".join(swallowed).encode(), replace(dialect, encoding="utf-8")
     raise DataError(f"{path.name} has many quoted cells that do not end.", 'Close or double each quote (") in it.')
 
 
@@ -138,26 +135,42 @@ def _without_open_quotes(keep: Keep, swallowed: list[str]) -> Keep:
     return keep_first_line
 
 
-def _read_stream(path: Path, stream: Any, dialect: Dialect, keep: Keep, header: bool) -> Iterator[Any]:
-    """The blocks of an open CSV file or a rest of one."""
+def _read_stream(path: Path, rest: bytes | None, dialect: Dialect, keep: Keep, header: bool) -> Iterator[Any]:
+    """The blocks of a CSV file, or of a rest of one."""
 
     def set_aside(row: Any) -> str:
         keep(Rejected(str(path), row.number, row.text))
         return "skip"
 
-    names = list(dialect.names)
+    names, last = list(dialect.names), None
     read = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding)
     parse = pv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside)
     convert = pv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    try:
-        for batch in pv.open_csv(stream, read, parse, convert):
-            block = pa.Table.from_batches([batch])
-            if header and block.num_rows:
-                block, header = block.slice(1), False
-            if block.num_rows:
-                yield block
-    except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as fault:
-        raise _unreadable(path, fault) from None
+    with opened(path) if rest is None else io.BytesIO(rest) as stream:
+        try:
+            for batch in pv.open_csv(stream, read, parse, convert):
+                block = pa.Table.from_batches([batch])
+                if header and block.num_rows:
+                    block, header = block.slice(1), False
+                if last is not None and last.num_rows:
+                    yield last
+                last = block
+        except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as fault:
+            raise _unreadable(path, fault) from None
+    if last is not None and last.num_rows:
+        if "\n" in last.column(-1)[-1].as_py() and _quotes(path, rest) % 2:
+            cells = [column[-1].as_py() for column in last.columns]
+            keep(Rejected(str(path), None, dialect.delimiter.join(cells[:-1] + ['"' + cells[-1]])))
+            last = last.slice(0, last.num_rows - 1)
+        yield last
+
+
+def _quotes(path: Path, rest: bytes | None) -> int:
+    """How many quotes a file, or the rest of one, holds."""
+    if rest is not None:
+        return rest.count(b'"')
+    with opened(path) as file:
+        return sum(chunk.count(b'"') for chunk in iter(lambda: file.read(BLOCK_BYTES), b""))
 
 
 def read_parquet(path: Path) -> Iterator[Any]:

@@ -111,7 +111,7 @@ def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: s
         return Task(asked)
     if len(counts) == 2 and column.values.exact:
         return Task.BINARY
-    whole = column.numbers.integers == column.numbers.count
+    whole = column.numbers.integers == column.number_count
     if numeric and not (column.values.exact and whole and len(counts) <= MAX_INTEGER_CLASSES):
         return Task.REGRESSION
     if column.physical == "date" or (column.dates and judge(column).kind is Kind.DATE):

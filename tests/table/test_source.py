@@ -79,6 +79,13 @@ def test_open_quote_swallows_nothing(tmp_path: Path) -> None:
     assert table.column("a").to_pylist() == [str(i) for i in range(50)] * 2
 
 
+def test_open_quote_in_the_last_column_swallows_nothing(tmp_path: Path) -> None:
+    good = "".join(f"{i},said {i}\n" for i in range(50))
+    source = written(tmp_path, f'a,text\n{good}7,"open\n{good}'.encode())
+    assert source.read().column("text").to_pylist() == [f"said {i}" for i in range(50)] * 2
+    assert [row.text for row in source.rejected.rows] == ['7,"open']
+
+
 def test_long_file_with_late_latin_byte_in_blocks(tmp_path: Path) -> None:
     text = "a,b\n" + "".join(f"{i},{'x' * 90}\n" for i in range(200_000)) + "1,é\n"
     source = written(tmp_path, text.encode("latin-1"))
@@ -110,6 +117,12 @@ def test_parquet_json_and_frames_agree(tmp_path: Path) -> None:
     assert open_source(pl.from_pandas(frame).lazy()).read().to_pylist() == expected
     frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True, date_format="iso")
     assert open_source(tmp_path / "t.jsonl").read().column("n").to_pylist() == [1, 2, 3]
+
+
+def test_files_that_disagree_about_types_become_text(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2], "b": [1.0, 2.5]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"b": [1, 2], "a": ["x", "3"]}), tmp_path / "2.parquet")
+    assert open_source(tmp_path).read().to_pydict() == {"a": ["1", "2", "x", "3"], "b": ["1", "2.5", "1", "2"]}
 
 
 def test_json_lines_that_mix_types(tmp_path: Path) -> None:
