@@ -33,6 +33,8 @@ RAY_WORTH_SECONDS = 25.0
 """A search with less than this left is done without Ray, which needs about 8 s of it to be of use."""
 RAY_THERE_SECONDS = 12.0
 """The same where Ray boots in any case, for the endpoint."""
+GRACE_SECONDS = 1.5
+"""How long after its lease a trial may take to judge and seal what it has, on two busy cores."""
 TRIAL_MEMORY_SHARE = 0.4
 OBJECT_STORE_BYTES = 150 * 2**20
 PRELOAD = ("lepton_ray.on_host.bench", "lepton_ray.models.linear", "lightgbm")
@@ -82,6 +84,7 @@ def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
         log=course.folder.path / "driver.log",
         preload=PRELOAD,
         memory_bytes=memory,
+        grace_seconds=GRACE_SECONDS,
         clock=course.clock,
     )
     left = course.end - course.clock() - REPORT_SECONDS
@@ -184,8 +187,8 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
     )
     if held_rows == 0:
         rng = np.random.default_rng(course.spec.seed)
-        problem, dev = prepared.plan.problem, prepared.dev
-        corrected = finishing.cross_validated(problem, dev.y, desk.outcomes(), course.folder.scratch, rng=rng)
+        problem, scratch = prepared.plan.problem, course.folder.scratch
+        corrected = finishing.cross_validated(problem, prepared.dev, desk.outcomes(), scratch, rng=rng)
         if corrected is not None:
             interval = [corrected.low, corrected.high]
             sealer.update(score=corrected.score, score_interval=interval)

@@ -159,6 +159,7 @@ class Bench:
             self.now() - started,
             error=found.error,
             score=found.score,
+            folds=found.folds,
             effort=found.effort,
             reason="" if found.complete else "its lease ended; the best so far counts",
             bundle=bundle,
