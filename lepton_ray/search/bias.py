@@ -53,13 +53,9 @@ def corrected_score(
         score = _score(metric, y, predictions[int(np.nanargmin(errors))], weight, outside)
         if np.isfinite(score):
             scores.append(score)
-<<<<<<< HEAD
-    low, high = np.quantile(scores, [0.025, 0.975])
-=======
     if not scores:
         return None
-    low, high = np.quantile(scores, [0.05, 0.95])
->>>>>>> tests7
+    low, high = np.quantile(scores, [0.025, 0.975])
     return CorrectedScore(float(np.mean(scores)), float(low), float(high))
 
 
