@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import parse_duration
 from lepton_ray.money.prices import MachinePrice, machine_price
+from lepton_ray.table.fields import nearest
 from lepton_ray.table.schema import Kind, Task
 
 RUNS_FOLDER = "lepton-runs"
@@ -100,7 +100,7 @@ class RunSpec:
         known = {field.name for field in fields(cls)}
         for key in merged:
             if key not in known:
-                raise UsageError(f"The spec has the unknown key '{key}'.", _nearest(key, known))
+                raise UsageError(f"The spec has the unknown key '{key}'.", nearest(key, sorted(known)))
         for key in ("table", "target"):
             if not merged.get(key):
                 flag = "TABLE" if key == "table" else "--target COLUMN"
@@ -120,7 +120,7 @@ class RunSpec:
         }
         for name, (word, choices) in words.items():
             if word not in choices:
-                raise UsageError(f"There is no {name} '{word}' (--{name}).", _nearest(word, choices))
+                raise UsageError(f"There is no {name} '{word}' (--{name}).", nearest(word, choices))
         for family in self.families:
             if ":" not in family and family not in FAMILIES:
                 hint = f"Choose among {', '.join(FAMILIES)}, or name your own as module:Class."
@@ -213,11 +213,6 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value not in ("", "null", "~")}
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, list(known), 1)
-    return f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(known))}."
-
-
 def _text(value: Any, flag: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
         raise UsageError(f"{flag} is {value!r:.60}, which is not one word or number.", "Write for example Churn.")
@@ -267,8 +262,8 @@ def _port(value: Any, flag: str) -> int:
 
 def _serve(value: Any, flag: str) -> str:
     """ "serve", "no-serve" or the seconds to serve for."""
-    word = {True: "serve", False: "no-serve", "true": "serve", "yes": "serve", "false": "no-serve", "no": "no-serve"}
-    said = word.get(value.lower() if isinstance(value, str) else value, value)
+    word = {"true": "serve", "yes": "serve", "false": "no-serve", "no": "no-serve"}
+    said = word.get(str(value).lower(), value)
     if said not in ("serve", "no-serve"):
         try:
             parse_duration(_text(said, flag))
