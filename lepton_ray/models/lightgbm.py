@@ -3,8 +3,8 @@
 The boosting loop is ours: after each round it judges the validation rows on the target's own scale, asks ``stop``, and
 keeps the best round. A model is LightGBM's own text, so loading it runs nobody's code.
 
-More than one thread needs a process started with ``OMP_WAIT_POLICY=PASSIVE``: OpenMP's threads otherwise spin while they
-wait, and with two of them on two cores that others use too a round took 0.28 s instead of 0.01 s (measured).
+More than one thread needs a process started with ``OMP_WAIT_POLICY=PASSIVE``: OpenMP's threads otherwise spin while
+they wait, and with two of them on two cores that others use too a round took 0.28 s instead of 0.01 s (measured).
 """
 
 from __future__ import annotations
