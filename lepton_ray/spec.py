@@ -5,9 +5,10 @@ Words used everywhere: Table, Profile, CleaningPlan, FeatureStep, Family, Trial,
 Bundle, Endpoint, Receipt. Budget: a run's dollars.
 """
 
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any
 
 import yaml
 
-from lepton_ray.errors import DataError, EnvironmentFault, UsageError
+from lepton_ray.errors import DataError, EnvironmentFault, MoneyError, UsageError
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import parse_duration
 from lepton_ray.money.prices import MachinePrice, machine_price
-from lepton_ray.table.schema import Kind
+from lepton_ray.table.schema import Kind, Task
 
 RUNS_FOLDER = "lepton-runs"
 
@@ -92,40 +93,62 @@ class RunSpec:
         """Merge a YAML spec with flags; a flag that was given wins.
 
         Raises:
-            UsageError: an unknown key, a missing table or target, a value of the wrong form.
+            UsageError: an unknown key, a missing table or target, a value of the wrong form, one name in two roles.
         """
-        merged: dict[str, Any] = dict(_read_yaml(spec_file)) if spec_file else {}
+        merged = _read_yaml(spec_file) if spec_file else {}
         merged.update({key: value for key, value in options.items() if value is not None})
         known = {field.name for field in fields(cls)}
         for key in merged:
             if key not in known:
-                near = get_close_matches(key, known, 1)
-                raise UsageError(f"The spec has the unknown key '{key}'.", f"Did you mean '{near[0]}'?" if near else "")
+                raise UsageError(f"The spec has the unknown key '{key}'.", _nearest(key, known))
         for key in ("table", "target"):
             if not merged.get(key):
                 flag = "TABLE" if key == "table" else "--target COLUMN"
                 raise UsageError(f"No {key} was given.", f"Say which: lepton run {flag} …")
-        merged["drop"] = _names(merged.get("drop", ()))
-        merged["families"] = _names(merged.get("families", ()))
-        merged["types"] = _types(merged.get("types", ()))
-        for key in ("budget", "deadline", "price"):
-            if merged.get(key) is not None:
-                merged[key] = str(merged[key])
-        merged["seed"] = _whole(merged.get("seed", 0), "--seed")
-        return cls(**merged)
+        asked = cls(**{key: _READERS.get(key, _text)(value, f"--{key}") for key, value in merged.items()})
+        asked._check()
+        return asked
+
+    def _check(self) -> None:
+        """Refuse words that no run knows, and one column in two roles, before anything is read."""
+        from lepton_ray.models.registry import FAMILIES
+        from lepton_ray.training.metrics import METRICS
+
+        words = {
+            "task": (self.task, ["auto", *(task.value for task in Task)]),
+            "metric": (self.metric, ["auto", *METRICS]),
+        }
+        for name, (word, choices) in words.items():
+            if word not in choices:
+                raise UsageError(f"There is no {name} '{word}' (--{name}).", _nearest(word, choices))
+        for family in self.families:
+            if ":" not in family and family not in FAMILIES:
+                hint = f"Choose among {', '.join(FAMILIES)}, or name your own as module:Class."
+                raise UsageError(f"There is no model family '{family}' (--families).", hint)
+        for role in ("drop", "weight", "group", "time"):
+            named = getattr(self, role)
+            if self.target == named or (role == "drop" and self.target in self.drop):
+                raise UsageError(
+                    f"The column '{self.target}' is the --target and cannot be --{role}.", "Leave one out."
+                )
 
     def machine(self, around: Surroundings) -> MachinePrice:
         """What an hour of this machine costs."""
-        override = None if self.price is None else Dollars.parse(self.price)
+        override = None if self.price is None else Dollars.parse(self.price, name="price")
         return machine_price(around.vcpus, override=override)
 
     def resolved_budget(self, machine: MachinePrice) -> Budget:
         """Dollars and deadline, the one not given following from the machine's rate."""
         return Budget.resolve(
-            None if self.budget is None else Dollars.parse(self.budget),
-            None if self.deadline is None else parse_duration(self.deadline),
+            None if self.budget is None else Dollars.parse(self.budget, name="budget"),
+            None if self.deadline is None else parse_duration(self.deadline, name="deadline"),
             machine.per_hour,
         )
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Which of budget and deadline the user gave."""
+        return tuple(name for name in ("budget", "deadline") if getattr(self, name) is not None)
 
     @property
     def serve_seconds(self) -> float | None:
@@ -140,10 +163,10 @@ class RunSpec:
         """Make the run's folder.
 
         Raises:
-            UsageError: it holds another run. EnvironmentFault: it cannot be written.
+            UsageError: it holds another run, which has not failed. EnvironmentFault: it cannot be written.
         """
         folder = Path(self.out) if self.out else Path(RUNS_FOLDER) / run_id
-        if (folder / "ledger.jsonl").exists():
+        if (folder / "ledger.jsonl").exists() and not _has_failed(folder):
             raise UsageError(f"The folder {folder} already holds a run.", "Give another --out, or remove it.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -165,26 +188,53 @@ class RunSpec:
         return facts
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def _has_failed(folder: Path) -> bool:
+    """Whether the run in this folder has ended without a model: then nothing is lost with it."""
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(result, dict) and "error" in result and not (folder / "bundle").exists()
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    """Every scalar as the text that was written: a class named yes stays one, and a column named 1 too."""
+    try:
+        found = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as fault:
-        raise UsageError(f"The spec {path} cannot be read: {fault}.", "Check the path.") from None
+        reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"The spec {path} cannot be read: {reason}.", "Check the path.") from None
     except yaml.YAMLError as fault:
-        raise UsageError(f"The spec {path} is not YAML: {str(fault).splitlines()[0]}.", "Mend that line.") from None
+        where = f" in line {fault.problem_mark.line + 1}" if getattr(fault, "problem_mark", None) else ""
+        raise UsageError(f"The spec {path} is not YAML{where}.", "Mend it: one 'key: value' a line.") from None
     if not isinstance(found, dict):
         raise UsageError(f"The spec {path} holds no keys.", "Write lines like 'target: Churn'.")
-    return {str(key).replace("-", "_"): value for key, value in found.items()}
+    given = {str(key).replace("-", "_"): value for key, value in found.items()}
+    return {key: value for key, value in given.items() if value not in ("", "null", "~")}
 
 
-def _names(value: Any) -> tuple[str, ...]:
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, list(known), 1)
+    return f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(known))}."
+
+
+def _text(value: Any, flag: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
+        raise UsageError(f"{flag} is {value!r:.60}, which is not one word or number.", "Write for example Churn.")
+    return str(value)
+
+
+def _names(value: Any, flag: str) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
-    return tuple(str(name).strip() for name in value if str(name).strip())
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise UsageError(f"{flag} is {value!r:.60}, which is no list of names.", "Write A,B.")
+    names = (_text(name, flag).strip() for name in value)
+    return tuple(name for name in names if name)
 
 
-def _types(value: Any) -> tuple[tuple[str, str], ...]:
-    pairs = value.items() if isinstance(value, Mapping) else [_pair(entry) for entry in _names(value)]
+def _types(value: Any, flag: str) -> tuple[tuple[str, str], ...]:
+    pairs = value.items() if isinstance(value, Mapping) else [_pair(entry) for entry in _names(value, flag)]
     kinds = [kind.value for kind in Kind]
     for column, kind in pairs:
         if kind not in kinds:
@@ -201,22 +251,61 @@ def _pair(entry: str) -> tuple[str, str]:
     return column.strip(), kind.strip()
 
 
-def _whole(value: Any, flag: str) -> int:
+def _whole(value: Any, flag: str, low: int = 0, high: int = 2**32 - 1) -> int:
     try:
-        number = int(value)
-    except (TypeError, ValueError):
+        number = int(_text(value, flag))
+    except ValueError:
         raise UsageError(f"{flag} is '{value}', which is not a whole number.", "Write for example 7.") from None
-    if not 0 <= number < 2**32:
-        raise UsageError(f"{flag} is {number}, outside 0 to 4294967295.", "Write for example 7.")
+    if not low <= number <= high:
+        raise UsageError(f"{flag} is {number}, outside {low} to {high}.", f"Write a number from {low} to {high}.")
     return number
 
 
-def readable_file(path: str, what: str) -> Path:
-    """The path, if there is such a file.
+def _port(value: Any, flag: str) -> int:
+    return _whole(value, flag, 1, 65535)
+
+
+def _serve(value: Any, flag: str) -> str:
+    """ "serve", "no-serve" or the seconds to serve for."""
+    word = {True: "serve", False: "no-serve", "true": "serve", "yes": "serve", "false": "no-serve", "no": "no-serve"}
+    said = word.get(value.lower() if isinstance(value, str) else value, value)
+    if said not in ("serve", "no-serve"):
+        try:
+            parse_duration(_text(said, flag))
+        except MoneyError:
+            what = f"The time to serve for is '{value}', which is no time (--serve-for)."
+            raise UsageError(what, "Write it like 30s, 5m or 1h30m.") from None
+    return str(said)
+
+
+def _truth(value: Any, flag: str) -> bool:
+    said = str(value).lower()
+    if said not in ("true", "false", "yes", "no"):
+        raise UsageError(f"{flag} is '{value}', neither true nor false.", "Write true or false.")
+    return said in ("true", "yes")
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    "drop": _names,
+    "families": _names,
+    "types": _types,
+    "seed": _whole,
+    "port": _port,
+    "serve": _serve,
+    "json": _truth,
+}
+
+
+def text_of_file(path: str, what: str) -> str:
+    """The text of a file.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or it is no text.
     """
-    if not Path(path).exists():
-        raise DataError(f"{what} {path} does not exist.", "Check the path.")
-    return Path(path)
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{what} {path} does not exist.", "Check the path.") from None
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
+        raise DataError(f"{what} {path} cannot be read: {reason}.", "Check the path.") from None

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -55,14 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as ended:
         return int(ended.exit_code)
     except CommandLineFault as fault:
-        verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-        return told(UsageError(str(getattr(fault, "message", fault)), f"See lepton {verb} --help.".replace("  ", " ")))
+        return told(misused(fault, arguments))
     except (KeyboardInterrupt, typer.Abort):
         return told(Interrupted("You asked to stop.", ""))
     except Exception as fault:
         traceback.print_exc()
         kind = type(fault).__name__
         return told(LeptonError(f"An internal error: {kind}: {fault}.", "Please report it with the lines above."))
+
+
+def misused(fault: Any, arguments: Sequence[str]) -> UsageError:
+    """What the parser says of a wrong command line, and where help is."""
+    verb = [word for word in arguments[:1] if word in {command.name for command in app.registered_commands}]
+    what = fault.format_message().rstrip(".") or "No verb was given"
+    return UsageError(f"{what}.", f"See {' '.join(['lepton', *verb, '--help'])}.")
 
 
 def told(fault: LeptonError) -> int:

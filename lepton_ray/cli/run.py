@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from lepton_ray.cli.screen import screen_for
+from lepton_ray.on_host.course import limits
 from lepton_ray.spec import RunSpec, Surroundings
 
 EXAMPLES = """
@@ -74,6 +75,7 @@ def run(
 
         given["target"] = load_builtin_dataset(table.removeprefix("builtin:")).target
     wanted = RunSpec.from_options(given, spec)
+    limits(wanted, around)  # what cannot end well is refused before the imports of the rest
     screen = screen_for(json=json)
     from lepton_ray.pipeline import drive
 

@@ -4,6 +4,7 @@ One machine is billed rate x wall time whatever it does, so both limits are time
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Self
@@ -105,16 +106,20 @@ class Budget:
         """Whether a trial that starts now, takes its 90 % quantile and leaves the reserve ends before the wall."""
         return elapsed + seconds_q90 + reserve_seconds <= self.wall_seconds
 
-    def refuse(self, min_seconds: float) -> None:
-        """Raise MoneyError, naming the smallest limits that would do, where the wall comes before ``min_seconds``."""
+    def refuse(self, min_seconds: float, *, given: Collection[str] = ("budget", "deadline")) -> None:
+        """Raise MoneyError, naming the smallest limits that would do, where the wall comes before ``min_seconds``.
+
+        Args:
+            given: the limits that the user gave; one that was derived is not held against them.
+        """
         if self.wall_seconds >= min_seconds:
             return
         enough = float(math.ceil(min_seconds))
         short, flags = [], []
-        if self.bought_seconds < min_seconds:
+        if self.bought_seconds < min_seconds and "budget" in given:
             short.append(f"{self.dollars} buys {duration_text(self.bought_seconds)} at {self.per_hour} per hour")
             flags.append(f"--budget {str(_price_of(enough, self.per_hour))[1:]}")
-        if self.deadline_seconds < min_seconds:
+        if not short or (self.deadline_seconds < min_seconds and "deadline" in given):
             short.append(f"the deadline is {duration_text(self.deadline_seconds)}")
             flags.append(f"--deadline {duration_text(enough)}")
         what = " and ".join(short)

@@ -12,6 +12,7 @@ from typing import Protocol
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
+from lepton_ray.money.prices import MachinePrice
 from lepton_ray.on_host import messages
 from lepton_ray.on_host.messages import margin_seconds
 from lepton_ray.on_host.run_folder import RunFolder
@@ -84,11 +85,21 @@ class Course:
             messages.say(self.around.wall_fd, message)
 
 
-def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
-    """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet."""
+def limits(spec: RunSpec, around: Surroundings) -> tuple[MachinePrice, Budget]:
+    """What this machine costs, and what the run may.
+
+    Raises:
+        MoneyError: no amount or no time, or too little of it for the smallest run.
+    """
     machine = spec.machine(around)
     budget = spec.resolved_budget(machine)
-    budget.refuse(smallest_seconds(spec))
+    budget.refuse(smallest_seconds(spec), given=spec.limits)
+    return machine, budget
+
+
+def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
+    """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet."""
+    machine, budget = limits(spec, around)
     value = None if spec.value is None else Value.from_file(spec.value)
     folder = RunFolder(spec.folder(around.run_id))
     folder.prepare()

@@ -15,7 +15,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
-from lepton_ray.search.bias import CorrectedScore, corrected_score
+from lepton_ray.search.bias import CorrectedScore, Judged, corrected_score
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import DONE, Outcome
 from lepton_ray.table.schema import Problem
@@ -134,7 +134,8 @@ def cross_validated(
     if rows is None:
         return None
     weight = None if part.weight is None else part.weight[rows]
-    return corrected_score(METRICS[problem.metric], part.y[rows], predictions, rng=rng, weight=weight)
+    judged = Judged(part.y[rows], weight, part.folds[rows])
+    return corrected_score(METRICS[problem.metric], judged, predictions, rng=rng)
 
 
 def _refit(

@@ -16,7 +16,7 @@ from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError
 from lepton_ray.on_host.bench import Part
 from lepton_ray.search.rungs import N_FOLDS
-from lepton_ray.spec import RunSpec, readable_file
+from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
 from lepton_ray.table.profile import Profile, profile_block
@@ -125,7 +125,7 @@ def require_columns(names: Sequence[str], spec: RunSpec) -> None:
 def plan_for(profile: Profile, spec: RunSpec) -> CleaningPlan:
     """The user's own plan, else one made from the profile."""
     if spec.plan is not None:
-        text = readable_file(spec.plan, "The plan").read_text(encoding="utf-8")
+        text = text_of_file(spec.plan, "The plan")
         plan = CleaningPlan.from_json(text, where=f"The plan {spec.plan}")
         if plan.problem.target != spec.target:
             raise DataError(

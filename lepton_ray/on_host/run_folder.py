@@ -14,6 +14,11 @@ from typing import Any
 from lepton_ray.bundle.files import point
 from lepton_ray.search.trial import Outcome
 
+LEAVINGS = (
+    *("spec.json", "plan.json", "profile.json", "trials.jsonl", "ledger.jsonl", "result.json", "receipt.json"),
+    *("receipt.txt", "report.html", "rejected.csv", "driver.log"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -38,7 +43,9 @@ class RunFolder:
         return self.path / "report.html"
 
     def prepare(self) -> None:
-        """Make the scratch folder."""
+        """Make the scratch folder, and take away what a run that failed has left here."""
+        for name in LEAVINGS:
+            (self.path / name).unlink(missing_ok=True)
         for name in ("oof", "sealed", "predictions"):
             (self.scratch / name).mkdir(parents=True, exist_ok=True)
         (self.path / "bundles").mkdir(exist_ok=True)

@@ -100,8 +100,8 @@ def _reason(ending: Ending, wall: Wall | None) -> str | None:
 
 def _too_short(wall: Wall | None) -> Verdict:
     if wall is None:
-        what = "The run was stopped: the driver had not even set its limits in time."
-        return _failure(4, what, "Give it a longer --deadline, or free the machine from other work.")
+        what = "The deadline came before the run had even begun."
+        return _failure(4, what, "The smallest run needs about 8s: give --deadline 8s or more.")
     limit = f"{binding(wall)} ended after {duration_text(wall.wall_seconds)}"
     return _failure(4, f"The {limit}, before a first model was sealed.", "Give it a larger --budget or --deadline.")
 

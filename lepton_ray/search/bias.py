@@ -14,6 +14,12 @@ import numpy as np
 from lepton_ray.training.metrics import Metric
 
 REPEATS = 200
+MOST_SCORES = 6_000
+"""Scores taken in all: about a second. Many configurations are compared in fewer repeats, but in no fewer than 30."""
+FEWEST_REPEATS = 30
+RANKINGS = ("roc_auc", "average_precision")
+"""They compare rows with rows, so they are taken fold by fold: each fold's model is off by its own base rate, and a
+constant, compared over folds, would look worse than chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,40 +31,50 @@ class CorrectedScore:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The rows that were predicted out of fold: (n,) truth, and (n,) weight and fold where there are."""
+
+    y: np.ndarray
+    weight: np.ndarray | None = None
+    folds: np.ndarray | None = None
+
+    def score(self, metric: Metric, prediction: np.ndarray, rows: np.ndarray) -> float:
+        """The metric on some of the rows; NaN where they hold one class only and it is undefined."""
+        if self.folds is None or metric.name not in RANKINGS:
+            return self._plain(metric, prediction, rows)
+        parts = [rows[self.folds[rows] == fold] for fold in np.unique(self.folds)]
+        found = [(self._plain(metric, prediction, part), len(part)) for part in parts if len(part)]
+        defined = [(score, size) for score, size in found if np.isfinite(score)]
+        return sum(score * size for score, size in defined) / sum(size for _, size in defined) if defined else np.nan
+
+    def _plain(self, metric: Metric, prediction: np.ndarray, rows: np.ndarray) -> float:
+        return metric.score(self.y[rows], prediction[rows], None if self.weight is None else self.weight[rows])
+
+
 def corrected_score(
-    metric: Metric,
-    y: np.ndarray,
-    predictions: Sequence[np.ndarray],
-    *,
-    rng: np.random.Generator,
-    weight: np.ndarray | None = None,
+    metric: Metric, judged: Judged, predictions: Sequence[np.ndarray], *, rng: np.random.Generator
 ) -> CorrectedScore | None:
     """Score the rule "take the best of these" on rows it did not choose by.
 
     Args:
-        y: (n,) truth.
         predictions: one out-of-fold array per configuration, each (n,) or (n, k), all over the same rows.
 
     Returns:
         None where no draw of rows defines the metric.
     """
     sign = -1.0 if metric.greater_is_better else 1.0
-    scores = []
-    for _ in range(REPEATS):
-        chosen = rng.integers(0, len(y), len(y))
-        outside = np.setdiff1d(np.arange(len(y)), chosen)
-        errors = [_score(metric, y, prediction, weight, chosen) * sign for prediction in predictions]
+    n_rows, scores = len(judged.y), []
+    for _ in range(min(REPEATS, max(FEWEST_REPEATS, MOST_SCORES // len(predictions)))):
+        chosen = rng.integers(0, n_rows, n_rows)
+        outside = np.setdiff1d(np.arange(n_rows), chosen)
+        errors = [judged.score(metric, prediction, chosen) * sign for prediction in predictions]
         if not len(outside) or not np.isfinite(errors).any():
             continue
-        score = _score(metric, y, predictions[int(np.nanargmin(errors))], weight, outside)
+        score = judged.score(metric, predictions[int(np.nanargmin(errors))], outside)
         if np.isfinite(score):
             scores.append(score)
     if not scores:
         return None
     low, high = np.quantile(scores, [0.025, 0.975])
     return CorrectedScore(float(np.mean(scores)), float(low), float(high))
-
-
-def _score(metric: Metric, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None, rows: np.ndarray) -> float:
-    """NaN where the rows hold one class only and the metric is undefined."""
-    return float(metric.score(y[rows], prediction[rows], None if weight is None else weight[rows]))
