@@ -21,7 +21,7 @@ from scipy.special import expit
 from lepton_ray.features.matrix import Floats, Matrix
 
 Loss = Callable[[Floats], tuple[float, Floats]]  # scores (n, k) -> summed loss, its derivative by the scores
-_WORTH_SHARING = 200_000  # multiplications
+_WORTH_SHARING = 2_000_000  # multiplications
 _MEMORY = 8  # pairs of steps that L-BFGS remembers
 _FLAT, _TOO_LITTLE, _SHORTEST = 1e-5, 1e-6, 1e-12  # gradient, relative gain, step: where the descent ends
 _FAINT, _WIDE = 5e-3, 5000  # columns of a smaller mean square, or more columns than this, are not scaled up

@@ -24,7 +24,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.search.desk import Assignment
 from lepton_ray.search.evaluation import Labelled, checked, evaluate
 from lepton_ray.search.rungs import ladder, splits
-from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial
+from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial, beats
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.training.metrics import METRICS, bootstrap_interval
 
@@ -145,7 +145,7 @@ class Bench:
         )
         np.savez(self.scratch / "oof" / f"{trial.id}.npz", rows=found.rows, predictions=found.predictions)
         bundle, held_out = None, None
-        if task["beat"] is None or found.error < task["beat"]:
+        if task["beat"] is None or beats(found.fold_errors, task["beat"]):
             folder = self.scratch / "sealed" / trial.id
             held_out = self._held_out(folder.name, family.view, state, found.model, fallback=found.score)
             fitted = Fitted(family, state, found.model, {**trial.config, **found.effort})
@@ -159,7 +159,7 @@ class Bench:
             self.now() - started,
             error=found.error,
             score=found.score,
-            folds=found.folds,
+            fold_errors=found.fold_errors,
             effort=found.effort,
             reason="" if found.complete else "its lease ended; the best so far counts",
             bundle=bundle,

@@ -18,6 +18,8 @@ from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Task
 
 LARGEST_REFIT_SHARE = 0.3
+LATE_SECONDS = 1.0
+"""How much later than its lease a trial of the last moment may come back."""
 REFITS = 2.25 * 1.3
 """One on the development rows, one on a quarter more, and something to spare."""
 
@@ -60,7 +62,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     def on_outcome(outcome: Outcome) -> None:
         note_outcome(course, sealer, desk, outcome)
 
-    after = course.budget.wall_seconds - course.end
+    after = course.budget.wall_seconds - course.end + LATE_SECONDS
 
     def reserve(best: Outcome | None) -> float:
         refits = REFITS * finishing.refit_seconds(best, rungs, course.around.cpus)

@@ -7,6 +7,7 @@ and FINISHED may be said only when nothing runs.
 """
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -25,7 +26,7 @@ from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import Stop, Wait
 from lepton_ray.search.trial import Outcome
 
-GRACE_SECONDS = 1.5
+GRACE_SECONDS = 2.5
 """How long after its lease a trial may take to come back before its actor is killed."""
 START_SECONDS = 5.0
 """What Tune may need to bring up an actor; a trial's lease runs from its own first moment."""
@@ -155,6 +156,7 @@ def run(
 ) -> None:
     """Search on Ray until the desk says stop. Ray must be up."""
     searcher = DeskSearcher(desk, clock, scratch=scratch, memory_bytes=memory_bytes)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a killed trial is in our log, with its reason
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": 1}),
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),

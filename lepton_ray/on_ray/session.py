@@ -27,6 +27,7 @@ SMALLEST_OBJECT_STORE = 80 * 2**20
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_AUTH_MODE": "token",
     # Named for other systems, but on Linux too it is what keeps every port of a one-host Ray on loopback.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

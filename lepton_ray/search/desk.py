@@ -24,11 +24,11 @@ SHORTEST_LEASE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A trial to be run now, under this lease; ``beat`` is the error that makes it the best so far."""
+    """A trial to be run now, under this lease; ``beat`` are the fold errors of the best so far."""
 
     trial: Trial
     lease: Lease
-    beat: float | None
+    beat: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +102,10 @@ class Desk:
         found = self.best()
         if found is None:
             end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
-        beat = found.error if found is not None and self._measures(found, trial) else None
+        beat = found.fold_errors if found is not None and found.trial.rung >= trial.rung else None
         given = Assignment(trial, Lease(trial.id, now, max(now, min(now + seconds, end))), beat)
         self._running[trial.id] = given
         return given
-
-    def _measures(self, found: Outcome, trial: Trial) -> bool:
-        """Whether a trial that does not beat this one cannot become the best, and so needs no bundle."""
-        rung = found.trial.rung
-        return rung > trial.rung or (rung == trial.rung and found.folds >= self.rungs[rung].folds)
 
     def finish(self, outcome: Outcome) -> None:
         """Record what came of a trial; the second word about the same trial is ignored."""
@@ -154,8 +149,9 @@ class Desk:
         return self._budget.wall_seconds - self._reserve(self.best())
 
     def best(self) -> Outcome | None:
+        """The best of those that left a bundle."""
         with self._lock:
-            return best(self._outcomes, len(self.rungs) - 1)
+            return best(outcome for outcome in self._outcomes if outcome.bundle is not None)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         with self._lock:

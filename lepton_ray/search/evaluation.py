@@ -37,7 +37,7 @@ class Evaluation:
         rows: (m,) validation rows in the order of ``predictions``, (m, k) or (m,).
         effort: what a refit on all rows should use.
         model: the first fold's model, the best that exists until a refit.
-        folds: how many were judged.
+        fold_errors: error on each fold that was judged.
         complete: False when the lease ended before all folds were fitted.
     """
 
@@ -47,7 +47,7 @@ class Evaluation:
     predictions: np.ndarray
     effort: dict[str, Any]
     model: Model
-    folds: int
+    fold_errors: tuple[float, ...]
     complete: bool
 
 
@@ -95,7 +95,7 @@ def evaluate(
         predictions=np.concatenate(predictions),
         effort=_joined(efforts),
         model=models[0],
-        folds=len(models),
+        fold_errors=tuple(1.0 - score if metric.greater_is_better else score for score in scores),
         complete=len(models) == len(splits) and not stop(),
     )
 

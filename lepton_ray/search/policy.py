@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_ray.search.trial import Outcome, Trial
+from lepton_ray.search.trial import Outcome, Trial, beats
 
 PROMOTE_ONE_IN = 3
 PATIENCE = 30
@@ -122,20 +122,20 @@ def stalled(outcomes: Sequence[Outcome], last_rung: int) -> bool:
     return len(errors) >= 2 * PATIENCE and min(errors[-PATIENCE:]) >= min(errors[:-PATIENCE])
 
 
-def best(outcomes: Iterable[Outcome], last_rung: int) -> Outcome | None:
-    """The outcome with the lowest error at the highest rung that any usable one has reached, over the most folds.
+def best(outcomes: Iterable[Outcome]) -> Outcome | None:
+    """The one that holds the title after all bouts, in the order in which they ended."""
+    champion: Outcome | None = None
+    for outcome in outcomes:
+        if outcome.usable and (champion is None or succeeds(outcome, champion)):
+            champion = outcome
+    return champion
 
-    The constant competes everywhere: it is the floor.
-    """
-    usable = [outcome for outcome in outcomes if outcome.usable and outcome.trial.rung <= last_rung]
-    if not usable:
-        return None
-    learned = [outcome for outcome in usable if outcome.trial.family != "constant"]
-    height = max(((o.trial.rung, o.folds) for o in learned), default=(0, 0))
-    return min(
-        (o for o in usable if (o.trial.rung, o.folds) == height or o.trial.family == "constant"),
-        key=lambda o: (o.error, o.trial.id),
-    )
+
+def succeeds(outcome: Outcome, champion: Outcome) -> bool:
+    """Whether it takes the title: a higher rung does, an equal one by lower errors; the constant is to be beaten."""
+    if outcome.trial.rung == champion.trial.rung or champion.trial.family == "constant":
+        return beats(outcome.fold_errors, champion.fold_errors)
+    return outcome.trial.rung > champion.trial.rung
 
 
 def _families_by_merit(outcomes: Sequence[Outcome], rng: np.random.Generator) -> list[str]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 N_FOLDS = 5
-CROSS_VALIDATE_BELOW = 15_000
-"""Rows under which every trial is judged on all folds: below, one fold is too noisy to choose by."""
+ALWAYS_ALL_FOLDS_BELOW = 2_000
+"""Rows under which every trial is judged on all folds: below, one fold is too noisy even for a first look."""
+ALL_FOLDS_BELOW = 15_000
+"""Rows under which the last rung is all folds."""
 FIRST_RUNG_ROWS = 10_000
 """FLAML's first sample size (Wang et al. 2021, arXiv:1911.04706)."""
 
@@ -22,11 +24,11 @@ class Rung:
 
 def ladder(n_rows: int) -> tuple[Rung, ...]:
     """The rungs for a development part of ``n_rows`` rows, cheapest first."""
-    if n_rows < CROSS_VALIDATE_BELOW:
+    if n_rows < ALWAYS_ALL_FOLDS_BELOW:
         return (Rung(None, N_FOLDS),)
-    if n_rows < 3 * FIRST_RUNG_ROWS:
-        return (Rung(None, 1),)
-    return (Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1))
+    if n_rows < ALL_FOLDS_BELOW:
+        return Rung(None, 1), Rung(None, N_FOLDS)
+    return Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1)
 
 
 def splits(

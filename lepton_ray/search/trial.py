@@ -1,6 +1,8 @@
 """A trial and what came of it, as frozen values that survive JSON. It knows nothing about who runs it or where."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from math import fsum
 from typing import Any
 
 DONE, PARTIAL, FAILED, KILLED = "done", "partial", "failed", "killed"
@@ -40,7 +42,7 @@ class Outcome:
         error: validation error, lower is better; None where there is no model.
         score: the same in the metric's own direction.
         seconds: of its worker, start to end.
-        folds: on how many folds of its rung it was judged; errors over different folds are not compared.
+        fold_errors: error on each fold that was judged, in the rung's order; see ``beats``.
         effort: what the fit settled on, merged into the config of a refit (``{"rounds": 137}``).
         bundle: path of the bundle it sealed when it was the best so far, else None.
         held_out: the sealed bundle's score, interval and baseline; no decision reads it.
@@ -53,7 +55,7 @@ class Outcome:
     seconds: float
     error: float | None = None
     score: float | None = None
-    folds: int = 0
+    fold_errors: tuple[float, ...] = ()
     effort: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     bundle: str | None = None
@@ -69,4 +71,11 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> "Outcome":
-        return cls(**{**facts, "trial": Trial.from_dict(facts["trial"])})
+        trial, errors = Trial.from_dict(facts["trial"]), tuple(facts["fold_errors"])
+        return cls(**{**facts, "trial": trial, "fold_errors": errors})
+
+
+def beats(errors: Sequence[float], champion: Sequence[float]) -> bool:
+    """Whether ``errors`` are lower on the folds that both were judged on; folds come in one order."""
+    common = min(len(errors), len(champion))
+    return common > 0 and fsum(errors[:common]) < fsum(champion[:common])

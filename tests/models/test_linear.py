@@ -57,9 +57,9 @@ def test_values_as_scikit_learn(exact: bool, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_threads_do_not_change_the_weights() -> None:
     rng = np.random.default_rng(3)
-    cells = sparse.random(4000, 500, density=0.1, format="csr", dtype=np.float32, random_state=3)
-    X = Matrix(np.empty((4000, 0)), cells, groups=(("words", 500),))
-    y = rng.integers(0, 3, 4000)
+    cells = sparse.random(8000, 500, density=0.2, format="csr", dtype=np.float32, random_state=3)
+    X = Matrix(np.empty((8000, 0)), cells, groups=(("words", 500),))
+    y = rng.integers(0, 3, 8000)
     one, two = (fitted(X, y, Task.MULTICLASS, threads=threads, config={"iterations": 5}) for threads in (1, 2))
     assert np.array_equal(one.weights, two.weights)
 

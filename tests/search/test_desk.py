@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from lepton_ray.money.forecast import Forecast
 from lepton_ray.search.desk import LEASE_FACTOR, SHORTEST_LEASE_SECONDS, Assignment, Desk
 from lepton_ray.search.policy import PromotionPolicy, Stop, Wait
 from lepton_ray.search.rungs import Rung
-from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial
+from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial, beats
 
 ONE = (Rung(None, 5),)
 TWO = (Rung(100, 1), Rung(None, 1))
@@ -51,9 +52,10 @@ def desk(
 
 def ended(given: Assignment, error: float | None = 0.5, *, seconds: float = 1.0, folds: int = 5) -> Outcome:
     """What a bench says: it seals a bundle for what beats the best."""
-    sealed = "sealed" if error is not None and (given.beat is None or error < given.beat) else None
-    started = given.lease.started
-    return Outcome(given.trial, DONE, "host", started, seconds, error=error, score=error, folds=folds, bundle=sealed)
+    errors = () if error is None else (error,) * folds
+    sealed = "sealed" if errors and (given.beat is None or beats(errors, given.beat)) else None
+    outcome = Outcome(given.trial, DONE, "host", given.lease.started, seconds, error=error, score=error, bundle=sealed)
+    return replace(outcome, fold_errors=errors)
 
 
 def take(found: Desk, now: float) -> Assignment:
@@ -128,20 +130,13 @@ def test_the_error_to_beat_is_the_best_at_the_same_rung() -> None:
     found = desk(rungs=TWO, trials=6)
     found.finish(ended(take(found, 0.0), 0.5))
     found.finish(ended(take(found, 1.0), 0.3))
-    assert (third := take(found, 2.0)).beat == 0.3
+    assert (third := take(found, 2.0)).beat == (0.3,) * 5
     found.finish(ended(third, 0.4))
     promoted = take(found, 3.0)
     assert (promoted.trial.rung, promoted.beat) == (1, None), "a score at a lower rung is no measure"
     found.finish(ended(promoted, 0.35))
     assert found.best() is not None and found.best().trial.rung == 1
-    assert take(found, 4.0).beat == 0.35
-
-
-def test_the_error_of_a_trial_cut_short_is_not_to_beat() -> None:
-    found = desk()
-    found.finish(ended(take(found, 0.0), 0.5))
-    found.finish(ended(take(found, 1.0), 0.1, folds=2))
-    assert take(found, 2.0).beat is None
+    assert take(found, 4.0).beat == (0.35,) * 5
 
 
 @settings(max_examples=150, deadline=None)

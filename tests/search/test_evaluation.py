@@ -73,7 +73,7 @@ def test_each_fold_is_fitted_on_one_side_and_judged_on_the_other() -> None:
     assert found.rows.tolist() == [0, 1, 2, 3, 4, 5]
     assert found.predictions.tolist() == [10.0, 10.0, 1.0, 1.0, 1.0, 1.0]
     assert found.score == found.error == pytest.approx((2 * 9.0 + 4 * 9.0) / 6)
-    assert found.complete and found.folds == 2 and found.model.answer == 10.0
+    assert found.complete and len(found.fold_errors) == 2 and found.model.answer == 10.0
 
 
 def test_folds_count_by_their_rows() -> None:
@@ -102,7 +102,7 @@ def test_effort_is_joined_so_that_a_refit_does_not_fall_short() -> None:
 def test_a_lease_that_ends_leaves_the_first_fold() -> None:
     family = Mean()
     found = judged(family, data([0.0, 2.0, 10.0, 10.0, 10.0, 10.0]), stop=lambda: True)
-    assert len(family.fits) == found.folds == 1 and not found.complete
+    assert len(family.fits) == len(found.fold_errors) == 1 and not found.complete
     assert found.rows.tolist() == [0, 1] and found.score == 9.0
 
 

@@ -29,7 +29,8 @@ def policy(last_rung: int = 0, *, seed: int = 0, draws: Any = draw) -> Promotion
 def outcome(name: str, error: float | None, *, family: str = "trees", rung: int = 0, **more: Any) -> Outcome:
     trial = Trial(name, family, {"n": name}, rung, more.pop("parent", None))
     state = DONE if error is not None else FAILED
-    return Outcome(trial, state, "host", 0.0, 1.0, error=error, score=error, **more)
+    folds = () if error is None else (error,)
+    return Outcome(trial, state, "host", 0.0, 1.0, error=error, score=error, fold_errors=folds, **more)
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Play:
 
     def end(self, which: int, error: float | None, state: str = DONE) -> None:
         trial = self.running.pop(which % len(self.running))
-        self.outcomes.append(Outcome(trial, state, "ray", 0.0, 1.0, error=error, score=error))
+        folds = () if error is None else (error,)
+        self.outcomes.append(Outcome(trial, state, "ray", 0.0, 1.0, error=error, score=error, fold_errors=folds))
 
     def started(self) -> list[Trial]:
         return [*(one.trial for one in self.outcomes), *self.running]
@@ -197,22 +199,24 @@ def test_stalled_counts_trials_at_the_last_rung_only(last_rung: int) -> None:
 
 def test_best_is_the_lowest_error_at_the_highest_rung() -> None:
     low = [outcome("t000", 0.5, family="constant"), outcome("t001", 0.1), outcome("t002", 0.2)]
-    assert best(low, 1) is low[1]
+    assert best(low) is low[1]
     high = outcome("t003", 0.3, rung=1, parent="t001")
-    assert best([*low, high], 1) is high
-    assert best([*low, replace(high, error=0.6)], 1) is low[0], "the floor is a model too"
-    assert best([*low, replace(high, error=None)], 1) is low[1]
-    assert best([], 0) is None
+    assert best([*low, high]) is high
+    assert best([low[0], replace(high, fold_errors=(0.6,))]) is low[0], "the floor is a model too"
+    assert best([*low, replace(high, error=None)]) is low[1]
+    assert best([]) is None
 
 
-def test_an_error_over_fewer_folds_is_no_measure() -> None:
-    lucky = replace(outcome("t001", 0.01), folds=1)
-    whole = [replace(outcome("t000", 0.5, family="constant"), folds=5), replace(outcome("t002", 0.2), folds=5)]
-    assert best([lucky, *whole], 0) is whole[1]
-    assert best([lucky, whole[0]], 0) is lucky
-    assert best([replace(lucky, error=0.6), whole[0]], 0) is whole[0]
+def test_errors_are_compared_on_common_folds() -> None:
+    floor = replace(outcome("t000", 0.5, family="constant"), fold_errors=(0.5, 0.5))
+    whole = replace(outcome("t001", 0.3), fold_errors=(0.2, 0.4))
+    easy = replace(outcome("t002", 0.25), fold_errors=(0.25,))
+    hard = replace(outcome("t003", 0.1), fold_errors=(0.1,))
+    assert best([floor, whole, easy]) is whole, "lower only because its one fold was the easier one"
+    assert best([floor, whole, easy, hard]) is hard
+    assert best([floor, replace(easy, fold_errors=(0.6,))]) is floor
 
 
 def test_of_equals_the_first_wins() -> None:
     tie = [outcome("t001", 0.1), outcome("t000", 0.1)]
-    assert best(tie, 0) is tie[1]
+    assert best(tie) is tie[0]

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_ray.search.rungs import CROSS_VALIDATE_BELOW, FIRST_RUNG_ROWS, N_FOLDS, Rung, ladder, splits
+from lepton_ray.search.rungs import (
+    ALL_FOLDS_BELOW,
+    ALWAYS_ALL_FOLDS_BELOW,
+    FIRST_RUNG_ROWS,
+    N_FOLDS,
+    Rung,
+    ladder,
+    splits,
+)
 
 EVERY = Rung(None, N_FOLDS)
 
@@ -71,8 +79,8 @@ def test_a_part_is_drawn_by_the_seed() -> None:
     "rows, expected",
     [
         (100, (EVERY,)),
-        (CROSS_VALIDATE_BELOW, (Rung(None, 1),)),
-        (3 * FIRST_RUNG_ROWS, (Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1))),
+        (ALWAYS_ALL_FOLDS_BELOW, (Rung(None, 1), EVERY)),
+        (ALL_FOLDS_BELOW, (Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1))),
     ],
 )
 def test_the_ladder_grows_with_the_table(rows: int, expected: tuple[Rung, ...]) -> None:
