@@ -24,6 +24,8 @@ from lepton_ray.table.fields import nearest
 from lepton_ray.table.schema import Kind, Task
 
 RUNS_FOLDER = "lepton-runs"
+Reader = Callable[[Any, str], Any]
+"""From what was given and the flag's name to the value; refuses with UsageError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class RunSpec:
             if not merged.get(key):
                 flag = "TABLE" if key == "table" else "--target COLUMN"
                 raise UsageError(f"No {key} was given.", f"Say which: lepton run {flag} …")
-        asked = cls(**{key: _READERS.get(key, _text)(value, f"--{key}") for key, value in merged.items()})
+        asked = cls(**{key: _reader(key)(value, f"--{key}") for key, value in merged.items()})
         asked._check()
         return asked
 
@@ -205,7 +207,8 @@ def _read_yaml(path: str) -> dict[str, Any]:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
         raise UsageError(f"The spec {path} cannot be read: {reason}.", "Check the path.") from None
     except yaml.YAMLError as fault:
-        where = f" in line {fault.problem_mark.line + 1}" if getattr(fault, "problem_mark", None) else ""
+        mark = getattr(fault, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
         raise UsageError(f"The spec {path} is not YAML{where}.", "Mend it: one 'key: value' a line.") from None
     if not isinstance(found, dict):
         raise UsageError(f"The spec {path} holds no keys.", "Write lines like 'target: Churn'.")
@@ -280,7 +283,7 @@ def _truth(value: Any, flag: str) -> bool:
     return said in ("true", "yes")
 
 
-_READERS: dict[str, Callable[[Any, str], Any]] = {
+_READERS: dict[str, Reader] = {
     "drop": _names,
     "families": _names,
     "types": _types,
@@ -289,6 +292,10 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "serve": _serve,
     "json": _truth,
 }
+
+
+def _reader(key: str) -> Reader:
+    return _READERS.get(key, _text)
 
 
 def text_of_file(path: str, what: str) -> str:
