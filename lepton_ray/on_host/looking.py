@@ -42,12 +42,12 @@ def look_at(table: str, *, target: str | None, types: dict[str, str] | None = No
         plan = make_plan(profile, target=target, types=types or {})
         keys = row_keys(raw, key_columns(raw.column_names, target=target))
         plan = without_leaks(plan, raw, keys)
-        said += [finding.sentence for finding in plan.findings]
+        said += [str(finding) for finding in plan.findings]
         plans = {column.name: column for column in (*plan.columns, plan.target)}
     else:
         plans = {column.name: kinds.judge(column, None) for column in profile.columns}
         for column in profile.columns:
-            said += [finding.sentence for finding in kinds.findings(column, plans[column.name])]
+            said += [str(finding) for finding in kinds.findings(column, plans[column.name])]
         said.append("Name a --target to see what looks like a leak.")
     if source.rejected.count:
         said.append(f"{source.rejected.count:,} ragged rows would be kept aside.")

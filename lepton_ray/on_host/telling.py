@@ -87,7 +87,7 @@ def sentences_of(prepared: Prepared) -> list[str]:
     ]
     if prepared.rejected:
         said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
-    return [*said, *(f"! {finding.sentence}" for finding in prepared.plan.findings)]
+    return [*said, *(f"! {finding}" for finding in prepared.plan.findings)]
 
 
 def one_row(prepared: Prepared) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def data_facts(prepared: Prepared) -> DataFacts:
         rejected_file="rejected.csv" if prepared.rejected else None,
         target_counts=counts,
         cleaning=tuple(plan.describe()),
-        findings=tuple(finding.sentence for finding in plan.findings),
+        findings=tuple(str(finding) for finding in plan.findings),
     )
 
 

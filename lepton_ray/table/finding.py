@@ -10,3 +10,6 @@ class Finding:
     kind: str
     column: str | None
     sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence if self.column is None else f"{self.column}: {self.sentence}"
