@@ -31,6 +31,8 @@ class Rejected:
 
 
 Keep = Callable[[Rejected], None]
+Span = tuple[int, int]
+"""From and to (not included) within a file: bytes of a CSV file, row groups of a Parquet file."""
 
 
 def opened(path: Path) -> Any:
@@ -46,6 +48,13 @@ def opened(path: Path) -> Any:
         raise DataError(f"{path} cannot be read: permission denied.", "Give yourself the right to read it.") from None
     except OSError as fault:
         raise DataError(f"{path} cannot be read: {fault.strerror or fault}.", "Check the file.") from None
+
+
+def _stretch(path: Path, span: Span) -> Any:
+    """Some of the bytes of a file, without copying them."""
+    with pa.memory_map(str(path)) as mapped:
+        mapped.seek(span[0])
+        return pa.BufferReader(mapped.read_buffer(span[1] - span[0]))
 
 
 def head_of(path: Path) -> bytes:
@@ -104,15 +113,15 @@ def _high_bytes(path: Path) -> bytes:
         return bytes(sorted(found))
 
 
-def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
-    """The blocks of a CSV file, every cell a string; rows of another width go to ``keep``."""
+def read_csv(path: Path, dialect: Dialect, keep: Keep, span: Span | None = None) -> Iterator[Any]:
+    """The blocks of a CSV file, or of a stretch of it, every cell a string; rows of another width go to ``keep``."""
 
     def set_aside(row: Any) -> str:
         keep(Rejected(str(path), row.number, row.text))
         return "skip"
 
     names = list(dialect.names)
-    with opened(path) as file:
+    with opened(path) if span is None else _stretch(path, span) as file:
         try:
             reader = pv.open_csv(
                 file,
@@ -124,7 +133,7 @@ def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
                     column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=True
                 ),
             )
-            first = dialect.header
+            first = dialect.header and (span is None or not span[0])
             for batch in reader:
                 block = pa.Table.from_batches([batch])
                 if first and block.num_rows:
@@ -135,12 +144,13 @@ def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
             raise _unreadable(path, fault) from None
 
 
-def read_parquet(path: Path) -> Iterator[Any]:
-    """The blocks of a Parquet file."""
+def read_parquet(path: Path, span: Span | None = None) -> Iterator[Any]:
+    """The blocks of a Parquet file, or of some of its row groups."""
     try:
         with opened(path) as file:
             whole = pa.BufferReader(file.read()) if isinstance(file, gzip.GzipFile) else file
-            for batch in pq.ParquetFile(whole).iter_batches(_PARQUET_ROWS, use_threads=False):
+            groups = None if span is None else range(*span)
+            for batch in pq.ParquetFile(whole).iter_batches(_PARQUET_ROWS, row_groups=groups, use_threads=False):
                 block = pa.Table.from_batches([batch]).replace_schema_metadata(None)
                 yield block.rename_columns([name.strip() for name in block.column_names])
     except (pa.ArrowException, OSError) as fault:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from lepton_ray.errors import DataError
 from lepton_ray.table import frames, reading
 from lepton_ray.table.dialect import Dialect, check_names
+from lepton_ray.table.pieces import Piece, expanded_bytes, pieces_of
 from lepton_ray.table.reading import Rejected
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
@@ -75,9 +76,13 @@ class Source:
             return
         rows = 0
         for i in range(len(self.files)):
-            for block in self.file_blocks(i, self.rejected.add):
+            for block in self.piece_blocks(Piece(i), self.rejected.add):
                 rows += block.num_rows
                 yield block
+        self.require_rows(rows)
+
+    def require_rows(self, rows: int) -> None:
+        """Refuse a table of which so many rows were read, if that makes no table."""
         if not rows:
             raise DataError(f"{self.name} has a header but no rows.", "Give a table with at least two rows.")
         if self.rejected.count > rows:
@@ -87,17 +92,26 @@ class Source:
                 "Check the delimiter and the quotes.",
             )
 
-    def file_blocks(self, i: int, keep: reading.Keep) -> Iterator[Any]:
-        """The raw blocks of one file, for readers that share the files out; ragged rows go to ``keep``."""
-        path = self.files[i]
+    @property
+    def expanded_bytes(self) -> int:
+        """About how large the table is once it is unzipped and its numbers are plain."""
+        return self.size_bytes if self.frame is not None else expanded_bytes(self.format, self.files)
+
+    def pieces(self) -> list[Piece]:
+        """The parts that can be read side by side, in the order of their rows."""
+        return pieces_of(self.format, self.files, self.dialects)
+
+    def piece_blocks(self, piece: Piece, keep: reading.Keep) -> Iterator[Any]:
+        """The raw blocks of one piece; ragged rows go to ``keep``, counted from the first row of the piece."""
+        path = self.files[piece.file]
         if self.format == "csv":
-            found = reading.read_csv(path, self.dialects[i], keep)
+            found = reading.read_csv(path, self.dialects[piece.file], keep, piece.span)
         elif self.format == "parquet":
-            found = reading.read_parquet(path)
+            found = reading.read_parquet(path, piece.span)
         else:
             found = reading.read_jsonl(path, keep)
         for block in found:
-            yield block if self.format == "jsonl" and not i else _aligned(path, block, self.names)
+            yield block if self.format == "jsonl" and not piece.file else _aligned(path, block, self.names)
 
     def read(self) -> Any:
         """The whole table in memory."""
