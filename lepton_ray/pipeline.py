@@ -9,7 +9,6 @@ from lepton_ray.errors import Interrupted, LeptonError, MoneyError, SearchError
 from lepton_ray.on_host import finishing, messages, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.course import (
-    CLOSING_SECONDS,
     REPORT_SECONDS,
     SERVE_SECONDS,
     Course,
@@ -85,7 +84,7 @@ def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
         memory_bytes=memory,
         clock=course.clock,
     )
-    left = course.budget.wall_seconds - course.clock() - REPORT_SECONDS - CLOSING_SECONDS
+    left = course.end - course.clock() - REPORT_SECONDS
     session = None
     if left >= RAY_WORTH_SECONDS or course.spec.serves:
         session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES)
@@ -178,7 +177,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         course.clock,
         scratch=course.folder.scratch,
         rungs=desk.rungs,
-        until=course.budget.wall_seconds - CLOSING_SECONDS - REPORT_SECONDS - serving,
+        until=course.end - REPORT_SECONDS - serving,
         threads=hands.cpus,
         trials=len(desk.outcomes()),
         held_rows=held_rows,
@@ -221,14 +220,14 @@ def open_door(course: Course, hands: Hands) -> FrontDoor | None:
     session = hands.session
     if hands.port is None or session is None:
         return None
-    session.wait(max(0.0, course.budget.wall_seconds - CLOSING_SECONDS - course.clock()))
+    session.wait(max(0.0, course.end - course.clock()))
     return FrontDoor(hands.port).open()
 
 
 def serve(course: Course, door: FrontDoor, prepared: Prepared, sealer: Sealer) -> None:
     """Put the winner behind the proxy, prove it with a real row, and stay until asked to end."""
     course.meter.enter("bring up endpoint")
-    left = course.budget.wall_seconds - CLOSING_SECONDS - course.clock()
+    left = course.end - course.clock()
     door.wait(left)
     endpoint = deploy(course.folder.bundle, port=door.port.number, trust=course.spec.families)
     first_request(endpoint.url, telling.one_row(prepared))

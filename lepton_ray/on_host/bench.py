@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lepton_ray.bundle.bundle import write_bundle
-from lepton_ray.features.chain import for_schema
+from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
 from lepton_ray.models.family import Family, Model
@@ -95,7 +95,7 @@ class Bench:
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
         self.rungs = ladder(int(self.dev.usable.sum()))
-        self._views: dict[str, tuple[State, Matrix]] = {}
+        self._views: dict[View, tuple[State, Matrix]] = {}
 
     def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Carry out {"kind": "trial", …} or {"kind": "refit", …}; times are seconds since the run's start."""
@@ -109,7 +109,7 @@ class Bench:
         flag = self.scratch / "stop"
         return lambda: lease.expired(self.now()) or flag.exists()
 
-    def _view(self, name: str) -> tuple[State, Matrix]:
+    def _view(self, name: View) -> tuple[State, Matrix]:
         if name not in self._views:
             step = for_schema(self.plan.schema, name)
             state = learn(step, [self.dev.table])
@@ -148,7 +148,8 @@ class Bench:
         if task["beat"] is None or found.error < task["beat"]:
             folder = self.scratch / "sealed" / trial.id
             held_out = self._held_out(folder.name, family.view, state, found.model, fallback=found.score)
-            self._seal(folder, family, state, found.model, {**trial.config, **found.effort}, held_out)
+            fitted = Fitted(family, state, found.model, {**trial.config, **found.effort})
+            self._seal(folder, fitted, held_out)
             bundle = str(folder)
         return Outcome(
             trial,
@@ -193,7 +194,7 @@ class Bench:
             folder.name, family.view, state, model, fallback=task["score"]
         )
         extra = {"fitted_on": task["rows"], "fitted_rows": len(rows)}
-        self._seal(folder, family, state, model, config, {**held_out, **extra})
+        self._seal(folder, Fitted(family, state, model, config), {**held_out, **extra})
         return {
             "bundle": str(folder),
             "held_out": held_out,
@@ -203,7 +204,7 @@ class Bench:
             "importances": model.importances(),
         }
 
-    def _held_out(self, name: str, view: str, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
+    def _held_out(self, name: str, view: View, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
         """The score on rows that no decision sees; where none are held out, the folds' own, and said so."""
         if self.held is None:
             return {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
@@ -220,22 +221,30 @@ class Bench:
             "rows": len(self.held.y),
         }
 
-    def _seal(
-        self, folder: Path, family: Family, state: State, model: Model, config: dict[str, Any], held_out: dict[str, Any]
-    ) -> None:
+    def _seal(self, folder: Path, fitted: "Fitted", held_out: dict[str, Any]) -> None:
         write_bundle(
             folder,
             plan=self.plan,
-            view=family.view,
-            state=state,
-            model=model,
-            family=family.name,
-            config=config,
+            view=fitted.family.view,
+            state=fitted.state,
+            model=fitted.model,
+            family=fitted.family.name,
+            config=fitted.config,
             problem=self.problem,
             facts={**self.facts, **held_out},
             created=time.time(),
             example=self.example,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model with what it takes to use and to fit it again."""
+
+    family: Family
+    state: State
+    model: Model
+    config: dict[str, Any]
 
 
 def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, Any]:

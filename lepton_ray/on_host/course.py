@@ -13,12 +13,13 @@ from lepton_ray.money.budget import Budget
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
 from lepton_ray.on_host import messages
+from lepton_ray.on_host.messages import margin_seconds
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.report.value import Value
 from lepton_ray.spec import RunSpec, Surroundings
 
-CLOSING_SECONDS = 1.2
-"""Kept for the supervisor: ending every process and writing the receipt."""
+SLACK_SECONDS = 0.4
+"""Kept beside the supervisor's own margin for ending every process and writing the receipt."""
 REPORT_SECONDS = 1.5
 SERVE_SECONDS = 7.0
 """From a Ray that is up to an endpoint that has answered."""
@@ -72,6 +73,11 @@ class Course:
         """Seconds since the user's process began."""
         return time.monotonic() - self.around.started
 
+    @property
+    def end(self) -> float:
+        """The second by which everything must be sealed: the supervisor kills soon after."""
+        return self.budget.wall_seconds - margin_seconds(self.budget.wall_seconds) - SLACK_SECONDS
+
     def tell(self, message: messages.Message) -> None:
         """Tell the supervisor, where there is one."""
         if self.around.wall_fd is not None:
@@ -124,7 +130,7 @@ def smallest_seconds(spec: RunSpec) -> float:
         size = Path(spec.table).stat().st_size
     except OSError:
         size = 0
-    return START_SECONDS + min(size, 50e6) / BYTES_PER_SECOND + CLOSING_SECONDS
+    return START_SECONDS + min(size, 50e6) / BYTES_PER_SECOND + margin_seconds(0.0) + SLACK_SECONDS
 
 
 def listen(course: Course) -> None:

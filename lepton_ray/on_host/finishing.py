@@ -20,8 +20,10 @@ from lepton_ray.search.trial import DONE, Outcome
 from lepton_ray.table.schema import Problem
 from lepton_ray.training.metrics import METRICS
 
-MORE_ROWS = 1.4
-"""A refit on all development rows against one fold's fit; one on every row costs as much again."""
+MORE_ROWS = 1.25
+"""A refit on all development rows against one fold's fit, and one on every row against that."""
+THREADS_GAIN = 1.5
+"""What the second core and those after it bring a fit that had one."""
 SLACK = 2.5
 """A refit's lease, as a multiple of what it is expected to take."""
 
@@ -48,12 +50,12 @@ class Finished:
         return replace(self, held_out={**self.held_out, "score": score, "interval": interval})
 
 
-def refit_seconds(winner: Outcome | None, rungs: tuple[Rung, ...], default: float = 1.0) -> float:
+def refit_seconds(winner: Outcome | None, rungs: tuple[Rung, ...], threads: int, default: float = 1.0) -> float:
     """What one refit of the winner on all development rows is expected to take."""
     if winner is None:
         return default
     rung = rungs[min(winner.trial.rung, len(rungs) - 1)]
-    return max(0.2, MORE_ROWS * winner.seconds / rung.folds)
+    return max(0.2, MORE_ROWS * winner.seconds / rung.folds / (THREADS_GAIN if threads > 1 else 1.0))
 
 
 def finish(
@@ -74,7 +76,7 @@ def finish(
     Args:
         held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
     """
-    expected = refit_seconds(winner, rungs)
+    expected = refit_seconds(winner, rungs, threads)
     unchanged = Finished(
         winner,
         winner.held_out or {},
@@ -102,7 +104,7 @@ def finish(
     )
     if not held_rows:
         return done
-    again = max(expected, first["seconds"]) * 1.25
+    again = max(expected, first["seconds"]) * MORE_ROWS
     second = _refit(worker, clock, winner, "all", again, until=until, threads=threads, held_out=first["held_out"])
     if second is None:
         return done

@@ -19,9 +19,10 @@ from lepton_ray.errors import LeptonError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import SERVE, Ledger
-from lepton_ray.money.receipt import Receipt, swap_receipt
+from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.messages import Wall
 from lepton_ray.on_host.verdict import Verdict
+from lepton_ray.report.settle import settle
 
 Result = dict[str, Any]
 
@@ -212,7 +213,7 @@ def _write_receipt(folder: Path, ledger: Ledger) -> None:
 
 def _swap(report: Path, receipt: Receipt) -> None:
     if report.exists():
-        write_whole(report, swap_receipt(report.read_text(encoding="utf-8"), receipt))
+        write_whole(report, settle(report.read_text(encoding="utf-8"), receipt))
 
 
 def _removed(folder: Path, until: float) -> bool:

@@ -196,7 +196,7 @@ def without_leaks(plan: CleaningPlan, raw: pa.Table, keys: np.ndarray) -> Cleani
 
 def plan_without_leaks(plan: CleaningPlan, sample: pa.Table) -> CleaningPlan:
     """The same, from the sample."""
-    return plan.set_aside(leak_suspects(plan.clean(sample), plan, plan.labels(sample)))
+    return plan.set_aside(leak_suspects(sample, plan, plan.labels(sample)))
 
 
 def folds_in_time(when: np.ndarray) -> np.ndarray:

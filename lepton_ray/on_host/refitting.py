@@ -34,7 +34,7 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         raise DataError(
             f"Only {len(rows)} rows of the table have a target that the bundle knows.", f"Give at least {FEWEST_ROWS}."
         )
-    step = for_schema(plan.schema, bundle.manifest.view)
+    step = for_schema(plan.schema, family_named(bundle.manifest.family).view)
     state = learn(step, [clean])
     family = family_named(bundle.manifest.family)
     model = family.fit(

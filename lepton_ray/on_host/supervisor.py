@@ -54,9 +54,11 @@ class State:
         """When everything of the run is killed."""
         if self.served_from is not None:
             return self.asked_at + SERVICE_GRACE_SECONDS if self.asked else float("inf")
-        if self.wall is None:
-            return self.started + self.provisional - MARGIN_SECONDS
-        return self.started + self.wall.wall_seconds - self.wall.margin_seconds
+        return self.started + (self.wall.wall_seconds if self.wall else self.provisional) - self.margin
+
+    @property
+    def margin(self) -> float:
+        return self.wall.margin_seconds if self.wall else MARGIN_SECONDS
 
     def hear(self, message: Message) -> None:
         """Take in what the driver says; a wall that stands can be moved nearer, never away."""
@@ -113,7 +115,7 @@ class Supervisor:
             if ending.why is Why.SERVING and self._sealed() is not None:
                 self._hand_over(ending)
                 return self._serve_out()
-            self._end_processes(SWEEP_SECONDS if ending.why is not Why.WALL else MARGIN_SECONDS / 2)
+            self._end_processes()
             return self._hand_over(ending)
 
     def _watch(self) -> Ending:
@@ -153,14 +155,14 @@ class Supervisor:
         if ending.why is Why.SERVING:
             state.served_from = ended
             return handover.open_service(wall, ended)
-        handover.remove(wall.temp, Path(wall.folder), state.kill_at + MARGIN_SECONDS / 2)
+        handover.remove(wall.temp, Path(wall.folder), state.kill_at + 0.7 * state.margin)
         return handover.close_run(wall, ended, time.monotonic() - state.started + CLOSING_SECONDS)
 
     def _serve_out(self) -> int:
         """Keep the endpoint in the foreground until it, or the user's patience, ends."""
         state, wall = self.state, self.state.wall
         ending = self._watch()
-        self._end_processes(SWEEP_SECONDS)
+        self._end_processes()
         verdict = judge_service(ending, asked=state.asked > 0)
         if wall is not None and state.served_from is not None:
             handover.remove(wall.temp, Path(wall.folder), time.monotonic() + SWEEP_SECONDS)
@@ -185,8 +187,10 @@ class Supervisor:
         wall = self.state.wall
         return handover.sealed_result(Path(wall.folder)) if wall else None
 
-    def _end_processes(self, seconds: float) -> None:
-        """Kill the driver and all else that belongs to the run."""
+    def _end_processes(self) -> None:
+        """Kill the driver and all else that belongs to the run; half the margin at the wall is for this."""
+        half = self.state.margin / 2
+        seconds = max(half, min(SWEEP_SECONDS, self.state.kill_at + half - time.monotonic()))
         left = processes.sweep(lambda: processes.members(self.run_id, os.getpid()), seconds=seconds)
         self._driver.returncode = 0  # collected by the sweep or by _reap, never by Popen
         if left:

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from lepton_ray.table import values
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.finding import Finding
-from lepton_ray.table.hashing import hash_rows
+from lepton_ray.table.hashing import hash_rows, mix
 from lepton_ray.table.schema import Kind, Task
-from lepton_ray.table.splitting import sample_mask
+from lepton_ray.table.splitting import Mask, sample_mask
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -31,21 +31,24 @@ MAX_UNEXPLAINED = 0.001
 MAX_UNEXPLAINED_BY_SUM = 1e-5
 _MIN_MINORITY = 30
 _BINS = 256
+_HALF_SALT = 3
 _IDENTITY_ROWS, _IDENTITY_COLUMNS = 2_000, 120
 
 
 def leak_suspects(block: Any, plan: CleaningPlan, y: npt.NDArray[Any]) -> list[Finding]:
     """Judge the used columns of a raw block with labels ``y``; of more than MAX_ROWS rows, a sample free of order."""
-    keep = np.isfinite(y) if plan.problem.task is Task.REGRESSION else y >= 0
-    if keep.sum() > MAX_ROWS:
-        keep &= sample_mask(hash_rows(block, plan.schema.names), int(MAX_ROWS * len(keep) / keep.sum()))
-    y = y[keep]
-    if len(y) < MIN_ROWS:
+    places = np.flatnonzero(np.isfinite(y) if plan.problem.task is Task.REGRESSION else y >= 0)
+    if len(places) < MIN_ROWS:
         return []
-    clean = plan.clean(block.filter(pa.array(keep)))
+    keys = hash_rows(block, plan.schema.names)[places]
+    places, keys = places[sample_mask(keys, MAX_ROWS)], keys[sample_mask(keys, MAX_ROWS)]
+    order = np.argsort(keys, kind="stable")
+    half = mix(keys[order], _HALF_SALT) % np.uint64(2) == 0
+    y = y[places[order]]
+    clean = plan.clean(block.take(pa.array(places[order])))
     found = []
     for column in plan.schema.columns:
-        what = _alone(clean.column(column.name), column.kind, plan.problem.task, y)
+        what = _alone(clean.column(column.name), column.kind, plan.problem.task, y, half)
         if what:
             found.append(_suspect(column.name, column.kind, f"{column.name!r} alone {what}"))
     if plan.problem.task is not Task.MULTICLASS:
@@ -60,15 +63,15 @@ def _suspect(name: str, kind: Kind, what: str) -> Finding:
     )
 
 
-def _alone(column: Any, kind: Kind, task: Task, y: npt.NDArray[Any]) -> str | None:
+def _alone(column: Any, kind: Kind, task: Task, y: npt.NDArray[Any], half: Mask) -> str | None:
     """What one column says about the target by itself, if it is too good to be true."""
     if kind is Kind.TEXT:
         return None
     codes = _codes(column, kind)
     if task is not Task.REGRESSION:
-        return _tells_class(codes, y) or _filled_for_one_class(column, y)
+        return _tells_class(codes, y, half) or _filled_for_one_class(column, y)
     if kind is Kind.CATEGORY:
-        unexplained = _unexplained_by_codes(codes, y)
+        unexplained = _unexplained_by_codes(codes, y, half)
     else:
         unexplained = _unexplained_by_rank(_numbers(column), y)
     if unexplained < MAX_UNEXPLAINED:
@@ -99,18 +102,13 @@ def _codes(column: Any, kind: Kind) -> Codes:
     return codes
 
 
-def _halves(n: int) -> npt.NDArray[np.bool_]:
-    """One half of the rows, by a fixed coin."""
-    return np.random.default_rng(0).random(n) < 0.5
-
-
-def _tells_class(codes: Codes, y: Codes) -> str | None:
+def _tells_class(codes: Codes, y: Codes, half: Mask) -> str | None:
     """Predict each half from the other by the commonest class of each code."""
     shares = np.bincount(y)
     commonest, minority = int(shares.argmax()), len(y) - int(shares.max())
     if minority < _MIN_MINORITY:
         return None
-    half, errors = _halves(len(y)), 0
+    errors = 0
     for train in (half, ~half):
         table = np.zeros((codes.max() + 1, len(shares)))
         np.add.at(table, (codes[train], y[train]), 1)
@@ -132,9 +130,9 @@ def _filled_for_one_class(column: Any, y: Codes) -> str | None:
     return "is filled in only for one class" if pure else None
 
 
-def _unexplained_by_codes(codes: Codes, y: Floats) -> float:
+def _unexplained_by_codes(codes: Codes, y: Floats, half: Mask) -> float:
     """The share of the target's variance that the means of the codes, taken on the other half, leave."""
-    half, rest = _halves(len(y)), 0.0
+    rest = 0.0
     for train in (half, ~half):
         counts = np.bincount(codes[train], minlength=codes.max() + 1)
         sums = np.bincount(codes[train], weights=y[train], minlength=codes.max() + 1)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from lepton_ray.errors import DataError
 from lepton_ray.table import kinds, values
-from lepton_ray.table.column_plan import CLEAN_TYPES, IN_WORDS, ColumnPlan, Reason
+from lepton_ray.table.column_plan import CLEAN_TYPES, IN_WORDS, ColumnPlan, Reason, clean_together
 from lepton_ray.table.fields import Fields, nearest, parsed
 from lepton_ray.table.finding import Finding
 from lepton_ray.table.hashing import hash_column, hash_rows, mix
@@ -28,6 +28,7 @@ from lepton_ray.table.target import METRICS, make_problem
 
 VERSION = 1
 MIN_ROWS = 10
+FEW_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,11 @@ class CleaningPlan:
         """The features of a raw block, typed by the plan; extra columns are ignored."""
         used = [column for column in self.columns if column.use]
         _require(block, [column.name for column in used])
-        arrays = [column.clean(block.column(column.name), self.missing_words) for column in used]
+        columns = [block.column(column.name) for column in used]
+        if block.num_rows <= FEW_ROWS:
+            arrays = clean_together(used, columns, self.missing_words)
+        else:
+            arrays = [plan.clean(column, self.missing_words) for plan, column in zip(used, columns, strict=True)]
         schema = pa.schema([(column.name, CLEAN_TYPES[column.kind]) for column in used])
         return pa.Table.from_arrays(arrays, schema=schema)
 
@@ -248,7 +253,7 @@ def make_plan(
         if column.name == target:
             continue
         kind = Kind(types[column.name]) if column.name in types else None
-        plan = kinds.judge(column, kind)
+        plan = kinds.judge(column, kind, repeated=profile.duplicates)
         if kind is None and column.name in given:
             plan = replace(plan, reason=given[column.name])
         columns.append(plan)
@@ -262,12 +267,12 @@ def make_plan(
 def _check_request(profile: Profile, target: str, types: Mapping[str, str], named: Iterable[str]) -> None:
     """Refuse columns that are not there, kinds that there are not, and tables without columns or rows."""
     names = list(profile.names)
+    if len(names) < 2:
+        raise DataError(f"The table has one column only ({names[0]!r}).", "Check the delimiter, or add columns.")
     for name in (target, *named):
         if name not in names:
             what = "target " if name == target else ""
             raise DataError(f"The table has no {what}column {name!r}.", nearest(name, names))
-    if len(names) < 2:
-        raise DataError(f"The table has one column only ({names[0]!r}).", "Check the delimiter, or add columns.")
     if profile.rows < MIN_ROWS:
         raise DataError(
             f"The table has {profile.rows} row{'s' if profile.rows != 1 else ''} to learn from, fewer than {MIN_ROWS}.",
@@ -277,11 +282,11 @@ def _check_request(profile: Profile, target: str, types: Mapping[str, str], name
         raise DataError(f"{target!r} is the target and has no kind.", "Say what is learned with --task.")
     for name, kind in types.items():
         if kind not in list(Kind):
-            raise DataError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, list(Kind)))
+            raise DataError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, [known.value for known in Kind]))
 
 
 def _target_findings(column: ColumnProfile, problem: Problem) -> list[Finding]:
-    absent = column.rows - column.present
+    absent = column.missing + sum(n for word, n in column.words.items() if word.lower() in values.MISSING_TARGET_WORDS)
     found = []
     if absent:
         sentence = f"{absent:,} of {column.rows:,} rows have no target and do not train."

@@ -1,5 +1,6 @@
 """How one column is cleaned: the same for a block, for one served row, and for the target. Fits nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -157,3 +158,21 @@ class ColumnPlan:
         else:
             texts = values.as_texts(kinds)
         return values.spread(pc.if_else(pa.array(values.is_word(texts, words)), None, texts), places)
+
+
+def clean_together(plans: Sequence[ColumnPlan], columns: Sequence[Any], missing_words: tuple[str, ...]) -> list[Any]:
+    """Clean the columns of a few rows: those that are read alike in one go, which saves most of the time."""
+    cleaned: list[Any] = [None] * len(plans)
+    alike: dict[Any, list[tuple[int, Any]]] = {}
+    for i, (plan, column) in enumerate(zip(plans, columns, strict=True)):
+        array = values.plain(column)
+        if array is None:
+            cleaned[i] = plan.clean(column, missing_words)
+        else:
+            rules = (plan.kind, plan.decimal, plan.sentinels, plan.missing, plan.dates, array.type)
+            alike.setdefault(rules, []).append((i, array))
+    for members in alike.values():
+        together = plans[members[0][0]].clean(pa.concat_arrays([array for _, array in members]), missing_words)
+        for place, (i, array) in enumerate(members):
+            cleaned[i] = together.slice(place * len(array), len(array))
+    return cleaned

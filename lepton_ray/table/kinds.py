@@ -22,20 +22,25 @@ _ID_NAME = re.compile(
 _DATE_NAME = re.compile(r"date|day|time|datum|(^|_)dt($|_)", re.IGNORECASE)
 
 
-def judge(column: ColumnProfile, kind: Kind | None) -> ColumnPlan:
-    """The plan for one column; a kind that the user gave is taken, and the column used whatever is in it."""
-    plan = ColumnPlan(column.name, kind or _kind(column), by_user=kind is not None)
+def judge(column: ColumnProfile, kind: Kind | None = None, *, repeated: int = 0) -> ColumnPlan:
+    """The plan for one column of a table of which ``repeated`` rows repeat others.
+
+    A kind that the user gave is taken, and the column used whatever is in it.
+    """
+    unique = _is_unique(column, repeated)
+    plan = ColumnPlan(column.name, kind or _kind(column, unique), by_user=kind is not None)
     if plan.kind is Kind.NUMBER:
         plan = replace(plan, decimal=column.decimal, sentinels=_sentinels(column))
     if plan.kind is Kind.DATE:
-        plan = replace(plan, dates=_date_forms(column, compact=True))
+        forms = ("compact",) if column.physical == "integer" else _date_forms(column, compact=True)
+        plan = replace(plan, dates=forms)
     if kind is not None:
         _check_typed(column, plan)
         return plan
-    return replace(plan, reason=_reason(column, plan.kind))
+    return replace(plan, reason=_reason(column, plan.kind, unique))
 
 
-def _kind(column: ColumnProfile) -> Kind:
+def _kind(column: ColumnProfile, unique: bool) -> Kind:
     """Number, category, date or text."""
     if column.physical in ("integer", "number"):
         return Kind.NUMBER
@@ -53,7 +58,7 @@ def _kind(column: ColumnProfile) -> Kind:
     codes = numbers.zero_led > 0.01 * present or numbers.long > 0.5 * present or _has_codes(counts)
     if 0 < present <= column.number_count + tolerated and not codes:
         return Kind.NUMBER
-    return Kind.TEXT if _is_prose(column) else Kind.CATEGORY
+    return Kind.TEXT if _is_prose(column, unique) else Kind.CATEGORY
 
 
 def _has_codes(counts: dict[str, int]) -> bool:
@@ -63,7 +68,7 @@ def _has_codes(counts: dict[str, int]) -> bool:
     return coded > 0.5 * sum(words.values()) > 0 and len(words) > 1
 
 
-def _is_prose(column: ColumnProfile) -> bool:
+def _is_prose(column: ColumnProfile, unique: bool) -> bool:
     """Long or many words, mostly different; where a letter takes three bytes (Chinese), two of them are a word."""
     present = column.present
     if column.values.distinct < 0.2 * present or column.values.distinct < MIN_ID_ROWS:
@@ -71,12 +76,15 @@ def _is_prose(column: ColumnProfile) -> bool:
     words, length = 1 + column.spaces / present, column.characters / present
     if column.bytes >= 2.5 * column.characters:
         words, length = max(words, length / 2), length * 2
-    return words >= 3 or (length >= 40 and not _is_unique(column)) or length >= 70
+    return words >= 3 or (length >= 40 and not unique) or length >= 70
 
 
-def _is_unique(column: ColumnProfile) -> bool:
+def _is_unique(column: ColumnProfile, repeated: int) -> bool:
+    """Whether no value occurs twice, but for rows that repeat others; of many values, a sample is looked at."""
     tally = column.values
-    return tally.distinct == column.present if tally.exact else tally.singles == 1.0
+    if tally.exact:
+        return tally.distinct >= column.present - repeated
+    return tally.mean_count <= 1.002 * column.rows / max(column.rows - repeated, 1)
 
 
 def _date_forms(column: ColumnProfile, compact: bool) -> tuple[str, ...]:
@@ -107,7 +115,7 @@ def _is_nines(number: float) -> bool:
     return number in (9.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, 9999999.0)
 
 
-def _reason(column: ColumnProfile, kind: Kind) -> Reason | None:
+def _reason(column: ColumnProfile, kind: Kind, unique: bool) -> Reason | None:
     """Why a column is of no use, if so."""
     if column.physical == "nested":
         return Reason.NESTED
@@ -115,7 +123,7 @@ def _reason(column: ColumnProfile, kind: Kind) -> Reason | None:
         return Reason.BLANK
     if column.values.exact and column.values.distinct == 1 and column.present == column.rows:
         return Reason.CONSTANT
-    if column.present < max(MIN_ID_ROWS, 0.9 * column.rows) or not _is_unique(column):
+    if column.present < max(MIN_ID_ROWS, 0.9 * column.rows) or not unique:
         return None
     if kind is Kind.CATEGORY:
         return Reason.ID
@@ -128,7 +136,7 @@ def _reason(column: ColumnProfile, kind: Kind) -> Reason | None:
 
 def _check_typed(column: ColumnProfile, plan: ColumnPlan) -> None:
     """Refuse a number or a date of which no cell can be read."""
-    if column.physical not in ("text", "empty") or not column.present:
+    if column.physical in ("boolean", "integer", "date") or not column.present:
         return
     what = None
     if plan.kind is Kind.NUMBER and not column.number_count:

@@ -62,6 +62,8 @@ def csv_spans(path: Path, dialect: Dialect, piece_bytes: int = PIECE_BYTES) -> l
             ends = ends[(quotes + np.searchsorted(marks, ends)) % 2 == 0]
             cuts += [start + int(end) + 1 for end in ends[:1]]
         quotes += len(marks)
+    if quotes % 2:
+        return []
     cuts = [cut for cut in cuts if cut < len(data)]
     return list(zip(cuts, [*cuts[1:], len(data)], strict=True))
 
@@ -103,7 +105,7 @@ def _expanded(kind: str, path: Path) -> int:
     with opened(path) as file:
         facts = pq.ParquetFile(file).metadata
         stored = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-        return max(size, stored, facts.num_rows * facts.num_columns * 8)
+        return int(max(size, stored, facts.num_rows * facts.num_columns * 8))
 
 
 def _zipped(path: Path) -> bool:

@@ -65,7 +65,7 @@ class Numbers:
         """The standard deviation of the finite numbers."""
         count = max(self.count - self.infinite, 1)
         variance = as_fraction(self.squares) / count - (as_fraction(self.total) / count) ** 2
-        return math.sqrt(max(variance, 0))
+        return math.sqrt(variance) if variance > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

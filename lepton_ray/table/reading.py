@@ -3,10 +3,11 @@
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.json as pj
@@ -17,6 +18,7 @@ from lepton_ray.table.dialect import SAMPLE_BYTES, Dialect, find_dialect, find_e
 
 BLOCK_BYTES = 16 << 20
 _PARQUET_ROWS = 1 << 17
+_MAX_OPEN_QUOTES = 100
 _HIGH = bytes(range(0x80, 0x100))
 _ASCII = bytes(range(0x80))
 
@@ -54,7 +56,7 @@ def _stretch(path: Path, span: Span) -> Any:
     """Some of the bytes of a file, without copying them."""
     with pa.memory_map(str(path)) as mapped:
         mapped.seek(span[0])
-        return pa.BufferReader(mapped.read_buffer(span[1] - span[0]))
+        return mapped.read_buffer(span[1] - span[0])
 
 
 def head_of(path: Path) -> bytes:
@@ -114,34 +116,71 @@ def _high_bytes(path: Path) -> bytes:
 
 
 def read_csv(path: Path, dialect: Dialect, keep: Keep, span: Span | None = None) -> Iterator[Any]:
-    """The blocks of a CSV file, or of a stretch of it, every cell a string; rows of another width go to ``keep``."""
+    """The blocks of a CSV file, or of a stretch of it, every cell a string; rows of another width go to ``keep``.
+
+    Where a quote is opened and never closed, the row that it stands in goes to ``keep`` too, and the lines that it
+    would swallow are read again, after the others.
+    """
+    header = dialect.header and (span is None or not span[0])
+    rest = None if span is None else _stretch(path, span)
+    for _ in range(_MAX_OPEN_QUOTES):
+        swallowed: list[str] = []
+        yield from _read_stream(path, rest, dialect, _without_open_quotes(keep, swallowed), header)
+        if not swallowed:
+            return
+        header, rest, dialect = False, "\n".join(swallowed).encode(), replace(dialect, encoding="utf-8")
+    raise DataError(f"{path.name} has many quoted cells that do not end.", 'Close or double each quote (") in it.')
+
+
+def _without_open_quotes(keep: Keep, swallowed: list[str]) -> Keep:
+    """Keep only the first line of a row whose quotes are not in pairs, and put the lines after it aside."""
+
+    def keep_first_line(row: Rejected) -> None:
+        if row.text.count('"') % 2 and "\n" in row.text:
+            first, *rest = row.text.splitlines()
+            swallowed.extend(rest)
+            row = replace(row, text=first)
+        keep(row)
+
+    return keep_first_line
+
+
+def _read_stream(path: Path, rest: Any, dialect: Dialect, keep: Keep, header: bool) -> Iterator[Any]:
+    """The blocks of a CSV file, or of a rest of one."""
 
     def set_aside(row: Any) -> str:
         keep(Rejected(str(path), row.number, row.text))
         return "skip"
 
-    names = list(dialect.names)
-    with opened(path) if span is None else _stretch(path, span) as file:
+    names, last = list(dialect.names), None
+    read = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding)
+    parse = pv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside)
+    convert = pv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    with opened(path) if rest is None else pa.BufferReader(rest) as stream:
         try:
-            reader = pv.open_csv(
-                file,
-                pv.ReadOptions(
-                    use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding
-                ),
-                pv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside),
-                pv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=True
-                ),
-            )
-            first = dialect.header and (span is None or not span[0])
-            for batch in reader:
+            for batch in pv.open_csv(stream, read, parse, convert):
                 block = pa.Table.from_batches([batch])
-                if first and block.num_rows:
-                    block, first = block.slice(1), False
-                if block.num_rows:
-                    yield block
+                if header and block.num_rows:
+                    block, header = block.slice(1), False
+                if last is not None and last.num_rows:
+                    yield last
+                last = block
         except (pa.ArrowInvalid, UnicodeError, OSError, EOFError) as fault:
             raise _unreadable(path, fault) from None
+    if last is not None and last.num_rows:
+        if "\n" in last.column(-1)[-1].as_py() and _quotes(path, rest) % 2:
+            cells = [column[-1].as_py() for column in last.columns]
+            keep(Rejected(str(path), None, dialect.delimiter.join(cells[:-1] + ['"' + cells[-1]])))
+            last = last.slice(0, last.num_rows - 1)
+        yield last
+
+
+def _quotes(path: Path, rest: Any) -> int:
+    """How many quotes a file, or the rest of one, holds."""
+    if rest is not None:
+        return int((np.frombuffer(rest, np.uint8) == ord('"')).sum())
+    with opened(path) as file:
+        return sum(chunk.count(b'"') for chunk in iter(lambda: file.read(BLOCK_BYTES), b""))
 
 
 def read_parquet(path: Path, span: Span | None = None) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from lepton_ray.errors import DataError
-from lepton_ray.table import frames, reading
+from lepton_ray.table import frames, reading, values
 from lepton_ray.table.dialect import Dialect, check_names
 from lepton_ray.table.pieces import Piece, expanded_bytes, pieces_of
 from lepton_ray.table.reading import Rejected
@@ -116,7 +116,12 @@ class Source:
     def read(self) -> Any:
         """The whole table in memory."""
         blocks = list(self.blocks())
-        return pa.concat_tables(blocks, promote_options="permissive") if len(blocks) > 1 else blocks[0]
+        if len(blocks) == 1:
+            return blocks[0]
+        try:
+            return pa.concat_tables(blocks, promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return pa.concat_tables([_as_texts(block) for block in blocks])
 
 
 def _aligned(path: Path, block: Any, names: tuple[str, ...]) -> Any:
@@ -127,6 +132,12 @@ def _aligned(path: Path, block: Any, names: tuple[str, ...]) -> Any:
             "Give every file of the table the same columns.",
         )
     return block.select(list(names))
+
+
+def _as_texts(block: Any) -> Any:
+    """A block with every cell as text, for files that disagree about the types of a column."""
+    columns = {name: values.plain(block.column(name)) for name in block.column_names}
+    return pa.table({name: values.as_texts(array) for name, array in columns.items() if array is not None})
 
 
 def open_source(table: Any) -> Source:

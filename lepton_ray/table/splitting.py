@@ -114,7 +114,7 @@ def times(block: Any, column: str) -> npt.NDArray[np.float64]:
 
 def time_plan(profile: ColumnProfile) -> ColumnPlan:
     """How the time column is read, judged from all of it."""
-    plan = judge(profile, None)
+    plan = judge(profile)
     if plan.kind not in (Kind.DATE, Kind.NUMBER):
         what = f"The time column {profile.name!r} holds {plan.kind.value} values."
         raise DataError(what, "Name one of dates or numbers.")

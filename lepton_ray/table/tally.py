@@ -43,9 +43,9 @@ class Tally:
         return round((SIZE - 1) * 2.0**64 / max(self.entries[-1][0], 1))
 
     @property
-    def singles(self) -> float:
-        """The share of distinct values that occur exactly once."""
-        return sum(count == 1 for _, _, count in self.entries) / max(len(self.entries), 1)
+    def mean_count(self) -> float:
+        """How often a distinct value occurs on average; of the sample, if not exact."""
+        return sum(count for _, _, count in self.entries) / max(len(self.entries), 1)
 
     def counts(self) -> dict[str, int]:
         """Counts by value, most frequent first."""

@@ -59,7 +59,7 @@ def make_problem(
     _check_values(column, counts)
     numeric = _is_numeric(column, sum(counts.values()) if column.values.exact else column.present)
     known = _task(column, counts, numeric, task)
-    plan = replace(judge(column, None), kind=Kind.CATEGORY, reason=None, sentinels=(), dates=())
+    plan = replace(judge(column), kind=Kind.CATEGORY, reason=None, sentinels=(), dates=())
     if known is Task.REGRESSION:
         if not numeric:
             raise DataError(
@@ -111,10 +111,10 @@ def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: s
         return Task(asked)
     if len(counts) == 2 and column.values.exact:
         return Task.BINARY
-    whole = column.numbers.integers == column.numbers.count
+    whole = column.numbers.integers == column.number_count
     if numeric and not (column.values.exact and whole and len(counts) <= MAX_INTEGER_CLASSES):
         return Task.REGRESSION
-    if column.physical == "date" or (column.dates and judge(column, None).kind is Kind.DATE):
+    if column.physical == "date" or (column.dates and judge(column).kind is Kind.DATE):
         raise DataError(
             f"The target {column.name!r} is a date, which is not learned as it is.",
             "Add a column with the number of days (or a class) and take it as the target.",

@@ -1,0 +1,69 @@
+"""What LightGBM is tried with: an ordered portfolio and a space to draw from. It knows nothing about fitting."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lepton_ray.models.family import Config
+from lepton_ray.table.schema import Problem, Task
+
+_SMALL, _LARGE, _MANY_CLASSES = 3_000, 30_000, 10
+
+_DEFAULT: Config = {"rounds": 100, "learning_rate": 0.1, "num_leaves": 31}
+_PATIENT: Config = {"rounds": 2000, "learning_rate": 0.04, "num_leaves": 31, "feature_fraction": 0.7} | {
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 1.0,
+}
+_SHY: Config = _PATIENT | {"num_leaves": 8, "min_data_in_leaf": 30, "feature_fraction": 0.5, "lambda_l2": 10.0}
+_STUMPS: Config = _PATIENT | {"num_leaves": 4, "learning_rate": 0.08, "feature_fraction": 0.4}
+_WIDE: Config = _PATIENT | {"num_leaves": 127, "min_data_in_leaf": 50, "lambda_l2": 3.0}
+_HUGE: Config = _PATIENT | {"num_leaves": 400, "min_data_in_leaf": 30, "learning_rate": 0.06, "max_bin": 511}
+_RANDOM: Config = _PATIENT | {"extra_trees": True, "num_leaves": 63, "feature_fraction": 0.9, "min_data_in_leaf": 5}
+_RANDOM_SHY: Config = _RANDOM | {"num_leaves": 12, "lambda_l2": 5.0, "min_data_in_leaf": 15}
+_LEVELS: Config = _PATIENT | {"cat_smooth": 60.0, "cat_l2": 40.0, "min_data_per_group": 30, "num_leaves": 47}
+_SPARSE: Config = _PATIENT | {"lambda_l1": 2.0, "feature_fraction": 0.3, "num_leaves": 24, "learning_rate": 0.03}
+_SLOW: Config = _PATIENT | {"rounds": 5000, "learning_rate": 0.015, "num_leaves": 20, "feature_fraction": 0.5}
+_LEAFY: Config = _PATIENT | {"num_leaves": 63, "min_data_in_leaf": 5, "feature_fraction": 0.5, "bagging_fraction": 0.6}
+
+_BY_SIZE = {
+    "small": (_SHY, _PATIENT, _RANDOM_SHY, _STUMPS, _LEVELS, _SLOW, _SPARSE, _RANDOM, _LEAFY, _WIDE, _HUGE),
+    "middle": (_PATIENT, _SHY, _LEVELS, _RANDOM, _SPARSE, _STUMPS, _WIDE, _SLOW, _RANDOM_SHY, _LEAFY, _HUGE),
+    "large": (_WIDE, _PATIENT, _LEVELS, _HUGE, _RANDOM, _SPARSE, _LEAFY, _SLOW, _SHY, _STUMPS, _RANDOM_SHY),
+}
+
+
+def portfolio(problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
+    """Return LightGBM's plain default, then eleven more, those first that suit the number of rows and classes."""
+    size = "small" if n_rows < _SMALL else "large" if n_rows > _LARGE else "middle"
+    chosen = [_DEFAULT, *_BY_SIZE[size]]
+    if problem.task is Task.REGRESSION:
+        chosen.insert(2, chosen[1] | {"target": "log1p"})
+    if len(problem.classes) > _MANY_CLASSES:  # a round costs a tree for each class
+        chosen = [config | {"num_leaves": min(config["num_leaves"], 31), "max_bin": 127} for config in chosen]
+    fewest = max(1, min(20, n_rows // 40))
+    return [{"min_data_in_leaf": fewest} | config if n_rows < 800 else dict(config) for config in chosen]
+
+
+def sampled(rng: np.random.Generator) -> Config:
+    """Draw from the space: rates, leaves and penalties on a logarithmic scale, fractions on a plain one."""
+
+    def log_uniform(low: float, high: float) -> float:
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    rate = log_uniform(0.01, 0.2)
+    return {
+        "rounds": int(min(5000, 80.0 / rate)),
+        "learning_rate": rate,
+        "num_leaves": round(log_uniform(4, 400)),
+        "min_data_in_leaf": round(log_uniform(2, 200)),
+        "feature_fraction": float(rng.uniform(0.3, 1.0)),
+        "bagging_fraction": float(rng.uniform(0.5, 1.0)),
+        "bagging_freq": 1,
+        "lambda_l1": log_uniform(1e-3, 10.0),
+        "lambda_l2": log_uniform(1e-3, 30.0),
+        "cat_smooth": log_uniform(1.0, 100.0),
+        "cat_l2": log_uniform(1.0, 100.0),
+        "extra_trees": bool(rng.random() < 0.3),
+        "target": "log1p" if rng.random() < 0.3 else "plain",
+    }

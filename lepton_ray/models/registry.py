@@ -1,0 +1,45 @@
+"""The families by name, imported when first asked for. It knows nothing about what a family does."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from lepton_ray.errors import UsageError
+from lepton_ray.models.family import Family
+
+FAMILIES: dict[str, str] = {
+    "constant": "lepton_ray.models.constant:ConstantFamily",
+    "linear": "lepton_ray.models.linear:LinearFamily",
+    "lightgbm": "lepton_ray.models.lightgbm:LightGBMFamily",
+}
+
+
+def family(name: str) -> Family:
+    """Return the family of that name, or the user's own behind ``module:Attribute`` (a class or an instance)."""
+    module_name, colon, attribute = FAMILIES.get(name, name).partition(":")
+    if not colon:
+        known = ", ".join(FAMILIES)
+        raise UsageError(
+            f"There is no model family '{name}'.", f"Choose one of {known}, or name your own as module:Class."
+        )
+    try:
+        module = import_module(module_name)
+    except ImportError as fault:
+        raise UsageError(
+            f"The model family '{name}' cannot be imported: {fault}.",
+            f"Check that 'python -c \"import {module_name}\"' works from here.",
+        ) from fault
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise UsageError(
+            f"The module '{module_name}' has no '{attribute}'.", "Name a class or an object that it defines."
+        )
+    made = found() if isinstance(found, type) else found
+    if not isinstance(made, Family):
+        parts = ("name", "view", "tasks", "configs", "sample", "fit", "load")
+        lacking = ", ".join(part for part in parts if not hasattr(made, part))
+        raise UsageError(
+            f"'{name}' is not a model family: it lacks {lacking}.",
+            "A family has the attributes and methods of lepton_ray.models.family.Family.",
+        )
+    return made

@@ -1,0 +1,18 @@
+"""Our own families sit the exam."""
+
+import pytest
+from family_exam import FamilyExam
+
+from lepton_ray.models.family import Family
+from lepton_ray.models.registry import FAMILIES, family
+
+# Why a weight of 2 is not exactly a doubled row: the order of sums (constant), where the descent ends (linear), rows
+# counted for a leaf and values sampled for bins (lightgbm: min_data_in_leaf and bin edges count rows, not weights).
+TOLERANCES = {"constant": 1e-12, "linear": 1e-3, "lightgbm": 0.03}
+
+
+class TestFamilies(FamilyExam):
+    @pytest.fixture(params=list(FAMILIES))
+    def family(self, request: pytest.FixtureRequest) -> Family:
+        self.weight_tolerance = TOLERANCES[request.param]
+        return family(request.param)
