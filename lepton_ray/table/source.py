@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,16 @@ class RejectedRows:
         self.count += 1
         if len(self.rows) < KEPT_REJECTED:
             self.rows.append(row)
+
+    def extend(self, other: "RejectedRows", rows_before: int) -> None:
+        """Set those of another part of the table aside, of whose file so many rows come before."""
+        self.count += other.count
+        for row in other.rows[: KEPT_REJECTED - len(self.rows)]:
+            self.rows.append(replace(row, row=None if row.row is None else row.row + rows_before))
+
+    def clear(self) -> None:
+        """Forget them, before reading anew."""
+        self.count, self.rows[:] = 0, []
 
     def write(self, path: Path) -> None:
         """Write them as a CSV file: file, row, text."""
@@ -70,7 +80,7 @@ class Source:
 
     def blocks(self) -> Iterator[Any]:
         """The raw blocks, file by file; ``rejected`` is filled on the way."""
-        self.rejected.count, self.rejected.rows[:] = 0, []
+        self.rejected.clear()
         if self.frame is not None:
             yield self.frame
             return
