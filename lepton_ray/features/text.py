@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from lepton_ray.features.grams import BUCKETS, Letters, character_grams, letters
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import State, Step, is_sealed, refuse_sealed
 
+_AT_ONCE = 8192  # texts
 _LOG_COUNT = 1.0 + np.log(np.arange(1, 257))  # looked up, so that a count weighs the same bits in every block
 
 
@@ -38,7 +40,7 @@ def weighted_grams(columns: Sequence[str], weighing: Weighing) -> Step:
     """One sparse column for each frequent n-gram: (1 + log count) x idf, each text scaled to the same length."""
 
     def init(block: pa.Table) -> State:
-        return {name: _counted(letters(block.column(name)), weighing) for name in columns}
+        return {name: _counted_in_pieces(block.column(name), weighing) for name in columns}
 
     def merge(a: State, b: State) -> State:
         refuse_sealed(a, b)
@@ -54,9 +56,12 @@ def weighted_grams(columns: Sequence[str], weighing: Weighing) -> Step:
         parts: list[sparse.csr_matrix] = []
         groups: list[tuple[str, int]] = []
         for name in columns:
-            text = letters(block.column(name))
+            pieces = [letters(piece) for piece in _pieces(block.column(name))]
             for sort, _ in weighing.widths:
-                parts.append(_weighted(_grams(text, sort), known[name][sort], text.n_texts, weighing.length))
+                done = [
+                    _weighted(_grams(text, sort), known[name][sort], text.n_texts, weighing.length) for text in pieces
+                ]
+                parts.append(sparse.vstack(done, format="csr"))
                 groups.append((f"{name} ({sort})", parts[-1].shape[1]))
         joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"))
         return Matrix(np.empty((block.num_rows, 0)), joined, groups=tuple(groups))
@@ -64,11 +69,21 @@ def weighted_grams(columns: Sequence[str], weighing: Weighing) -> Step:
     return Step("text", init, merge, apply, seal)
 
 
+def _pieces(column: pa.ChunkedArray) -> list[pa.ChunkedArray]:
+    """Cut a column so that the n-grams of a piece fit in memory; at least one piece."""
+    return [column.slice(start, _AT_ONCE) for start in range(0, max(len(column), 1), _AT_ONCE)]
+
+
 def _grams(text: Letters, sort: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return (text, bucket, count), ordered by text, then bucket."""
     texts, buckets = word_grams(text) if sort == "words" else character_grams(text, 3, 5)
     pairs, counts = np.unique(texts * BUCKETS + buckets, return_counts=True)
     return pairs // BUCKETS, pairs % BUCKETS, counts
+
+
+def _counted_in_pieces(column: pa.ChunkedArray, weighing: Weighing) -> State:
+    first, *others = (_counted(letters(piece), weighing) for piece in _pieces(column))
+    return reduce(lambda a, b: _merged(a, b, weighing), others, first)
 
 
 def _counted(text: Letters, weighing: Weighing) -> State:

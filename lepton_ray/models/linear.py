@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,12 +102,13 @@ class LinearFamily:
         seed: int,
         threads: int,
     ) -> LinearModel:
-        settings = {**_DEFAULTS, **config}
+        settings = _DEFAULTS | config
+        how = {"strength": settings["C"], "most": settings["iterations"]}
         batch = train.counted()
         with threadpool_limits(threads), design(batch.X, threads) as rows:
             if problem.task is Task.REGRESSION:
-                return _fit_values(batch, rows, settings, stop)
-            return _fit_classes(batch, rows, settings, stop, len(problem.classes))
+                return _fit_values(batch, rows, stop, settings["target"], how)
+            return _fit_classes(batch, rows, stop, len(problem.classes), how)
 
     def load(self, folder: Path) -> LinearModel:
         facts, arrays = read_model(folder)
@@ -116,7 +117,7 @@ class LinearFamily:
         return LinearModel(arrays["weights"], arrays["bias"], present, facts["n_classes"], scale, facts["shares"])
 
 
-def _fit_classes(batch: Batch, rows: Design, settings: Config, stop: Stop, n_classes: int) -> LinearModel:
+def _fit_classes(batch: Batch, rows: Design, stop: Stop, n_classes: int, how: Config) -> LinearModel:
     weight = batch.weights()
     present, y = np.unique(batch.y, return_inverse=True)
     seen = tuple(int(code) for code in present)
@@ -126,29 +127,23 @@ def _fit_classes(batch: Batch, rows: Design, settings: Config, stop: Stop, n_cla
     two = len(present) == 2
     loss = logistic_loss(y, weight) if two else softmax_loss(y, weight)
     bias = log_share[1:] - log_share[:1] if two else log_share
-    weights, bias = _descended(rows, loss, bias, settings, stop=stop, weight=weight)
+    weights, bias = descend(rows, loss, bias, scale=float(np.sum(weight)), stop=stop, **how)
     return LinearModel(weights, bias, seen, n_classes, None, _shares(batch.X, weights))
 
 
-def _fit_values(batch: Batch, rows: Design, settings: Config, stop: Stop) -> LinearModel:
+def _fit_values(batch: Batch, rows: Design, stop: Stop, target: str, how: Config) -> LinearModel:
     weight = batch.weights()
-    scale = scale_for(np.asarray(batch.y, dtype=np.float64), weight, settings["target"])
+    scale = scale_for(np.asarray(batch.y, dtype=np.float64), weight, target)
     z = scale.there(np.asarray(batch.y, dtype=np.float64))
     if stop():
         weights, bias = np.zeros((rows.width, 1)), np.zeros(1)
     elif rows.width <= _EXACT:
-        weights, bias = solve_ridge(rows, z, weight, strength=settings["C"])
+        weights, bias = solve_ridge(rows, z, weight, strength=how["strength"])
     else:
-        weights, bias = _descended(rows, squared_loss(z, weight), np.zeros(1), settings, stop=stop, weight=weight)
+        loss, total = squared_loss(z, weight), float(np.sum(weight))
+        weights, bias = descend(rows, loss, np.zeros(1), scale=total, stop=stop, **how)
     scale = scale.corrected(np.asarray(batch.y), (rows.times(weights) + bias)[:, 0], weight)
     return LinearModel(weights, bias, (), 0, scale, _shares(batch.X, weights))
-
-
-def _descended(
-    rows: Design, loss: Any, bias: Floats, settings: Config, *, stop: Stop, weight: Floats
-) -> tuple[Floats, Floats]:
-    total, most = float(np.sum(weight)), settings["iterations"]
-    return descend(rows, loss, bias, strength=settings["C"], scale=total, most=most, stop=stop)
 
 
 def _probabilities(scores: Floats) -> Floats:

@@ -22,6 +22,8 @@ def family(name: str) -> Family:
         raise UsageError(
             f"There is no model family '{name}'.", f"Choose one of {known}, or name your own as module:Class."
         )
+    if not module_name:
+        raise UsageError(f"The model family '{name}' has no module before the colon.", "Write it as module:Class.")
     try:
         module = import_module(module_name)
     except ImportError as fault:

@@ -159,6 +159,7 @@ class Bench:
             self.now() - started,
             error=found.error,
             score=found.score,
+            folds=found.folds,
             effort=found.effort,
             reason="" if found.complete else "its lease ended; the best so far counts",
             bundle=bundle,
@@ -212,7 +213,7 @@ class Bench:
         prediction = checked(model.predict(matrix), len(self.held.y), self.problem)
         metric = METRICS[self.problem.metric]
         rng = np.random.default_rng(self.seed)
-        low, high = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight)
+        low, high = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight, level=0.95)
         np.save(self.scratch / "predictions" / f"{name}.npy", prediction)
         return {
             "score": float(metric.score(self.held.y, prediction, self.held.weight)),

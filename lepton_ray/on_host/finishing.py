@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.money.lease import Lease
+from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
 from lepton_ray.search.bias import CorrectedScore, corrected_score
@@ -24,8 +25,6 @@ MORE_ROWS = 1.25
 """A refit on all development rows against one fold's fit, and one on every row against that."""
 THREADS_GAIN = 1.5
 """What the second core and those after it bring a fit that had one."""
-SLACK = 2.5
-"""A refit's lease, as a multiple of what it is expected to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +113,28 @@ def finish(
 
 
 def cross_validated(
-    problem: Problem, y: np.ndarray, outcomes: tuple[Outcome, ...], scratch: Path, *, rng: np.random.Generator
+    problem: Problem, part: Part, outcomes: tuple[Outcome, ...], scratch: Path, *, rng: np.random.Generator
 ) -> CorrectedScore | None:
-    """The bias-corrected score over all trials that predicted every row out of fold, or None without any."""
+    """The bias-corrected score over all trials that predicted the same rows out of fold, or None without any.
+
+    These are all rows, or with folds in time all but the earliest.
+    """
+    rows: np.ndarray | None = None
     predictions = []
     for outcome in outcomes:
         path = scratch / "oof" / f"{outcome.trial.id}.npz"
         if outcome.state != DONE or not path.exists():
             continue
         with np.load(path, allow_pickle=False) as saved:
-            if len(saved["rows"]) == len(y):
-                ordered = np.empty_like(saved["predictions"])
-                ordered[saved["rows"]] = saved["predictions"]
-                predictions.append(ordered)
-    if not predictions:
+            order = np.argsort(saved["rows"])
+            judged = saved["rows"][order]
+            rows = judged if rows is None else rows
+            if np.array_equal(judged, rows):
+                predictions.append(saved["predictions"][order])
+    if rows is None:
         return None
-    return corrected_score(METRICS[problem.metric], y, predictions, rng=rng)
+    weight = None if part.weight is None else part.weight[rows]
+    return corrected_score(METRICS[problem.metric], part.y[rows], predictions, rng=rng, weight=weight)
 
 
 def _refit(
@@ -147,7 +152,7 @@ def _refit(
     now = clock()
     if now + expected > until:
         return None
-    lease = Lease(f"{winner.trial.id}-{rows}", now, min(now + max(SLACK * expected, 2.0), until))
+    lease = Lease(f"{winner.trial.id}-{rows}", now, until)
     task = {
         "kind": "refit",
         "trial": winner.trial.to_dict(),

@@ -83,11 +83,10 @@ class Prepared:
 def prepare(spec: RunSpec, source: Source | None = None) -> Prepared:
     """Make a table ready that fits into memory."""
     source = source or open_table(spec.table)
-    require_columns(source.names, spec)
-    return prepared(spec, source, InMemory(source.read()))
+    return prepare_blocks(spec, source, InMemory(source.read()))
 
 
-def prepared(spec: RunSpec, source: Source, blocks: Blocks, room: float = math.inf) -> Prepared:
+def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = math.inf) -> Prepared:
     """Split, profile, plan and clean a table, block by block; ``room``: bytes that its clean rows may take."""
     require_columns(source.names, spec)
     names = [name for name in source.names if name not in spec.drop]
@@ -144,7 +143,8 @@ def note_of(share: float, kept: int, rows: int) -> str | None:
 def open_table(table: str) -> Source:
     """The table behind a path, or one that ships with the package: ``builtin:breast_cancer``."""
     if table.startswith("builtin:"):
-        return open_source(load_builtin_dataset(table.removeprefix("builtin:")).frame)
+        dataset = load_builtin_dataset(table.removeprefix("builtin:"))
+        return replace(open_source(dataset.frame), name=dataset.name)
     return open_source(table)
 
 

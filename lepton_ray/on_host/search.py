@@ -16,8 +16,13 @@ POLL_SECONDS = 1.0
 
 
 def run(desk: Desk, worker: Worker, clock: Callable[[], float], *, threads: int, hand_over: Callable[[], bool]) -> None:
-    """Run trials one after the other until the desk says stop or ``hand_over`` says that another driver is ready."""
+    """Run trials one after the other until the desk says stop or ``hand_over`` says that another driver is ready.
+
+    A lease begins when the worker is there to use it: its imports, at the start and after a kill, are no trial's.
+    """
     while not hand_over():
+        if not worker.ready_within(POLL_SECONDS) and clock() < desk.search_end():
+            continue
         step = desk.next_step(clock())
         if isinstance(step, Stop | Wait):
             return

@@ -20,7 +20,6 @@ from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Facts, Sealer
 from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending, TrialFacts, Winner
 from lepton_ray.report.predictions import Predictions
-from lepton_ray.report.render import render
 from lepton_ray.report.roi import Costs, Roi, measure_roi
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import Outcome
@@ -88,6 +87,8 @@ def sentences_of(prepared: Prepared) -> list[str]:
     ]
     if prepared.rejected:
         said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
+    if prepared.note:
+        said.append(prepared.note)
     return [*said, *(f"! {finding.sentence}" for finding in prepared.plan.findings)]
 
 
@@ -132,8 +133,10 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         except Exception as fault:  # the report must stand without it, and says why
             absent["roi"] = str(fault)
     held = held_predictions(prepared, finished)
+    if held is None and prepared.held is None:
+        held = out_of_fold(course, prepared, finished)
     if held is None:
-        absent["held_out"] = "Too few rows to hold some out: the score comes from cross-validation."
+        absent["held_out"] = "The predictions for the rows held out are missing."
     problem = prepared.plan.problem
     facts = ReportFacts(
         run=course.around.run_id,
@@ -157,6 +160,8 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         commands=commands(course),
         absent=absent,
     )
+    from lepton_ray.report.render import render  # matplotlib takes most of a second, and nothing before needs it
+
     return render(facts)
 
 

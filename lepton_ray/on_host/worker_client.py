@@ -24,6 +24,8 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.on_host import processes
 
 _CHUNK = 1 << 16
+_PATIENT = {"OMP_WAIT_POLICY": "passive"}
+"""Threads that wait for each other sleep: on a busy machine spinning ones cost a fit ten times its time (measured)."""
 
 
 class Status(StrEnum):
@@ -122,6 +124,24 @@ class Worker:
         """Whether it is set up; news is read by ``poll``."""
         return self._ready
 
+    def ready_within(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds until it is set up; say whether it is.
+
+        Raises SearchError when the worker cannot be set up.
+        """
+        until = time.monotonic() + timeout
+        while not self._ready and not self._closed:
+            self._listen()
+            if self._ready:
+                break
+            if self._process.poll() is not None:
+                self._bury()
+            wait = until - time.monotonic()
+            if wait <= 0:
+                return False
+            self._selector.select(wait)
+        return self._ready
+
     def submit(self, task: dict[str, Any], lease: Lease) -> None:
         """Give a task to an idle worker; one that is not set up yet takes it as soon as it is."""
         if self._closed or self.busy:
@@ -193,6 +213,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=_PATIENT | os.environ,
                 pass_fds=(orders, answers),
             )
             self._process = start.result()

@@ -21,7 +21,7 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
 from lepton_ray.errors import EnvironmentFault, LeptonError
-from lepton_ray.on_host.preparation import Prepared, prepared
+from lepton_ray.on_host.preparation import Prepared, prepare_blocks
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.passes import Answer, Rows, Work
 from lepton_ray.table.pieces import Piece
@@ -39,7 +39,7 @@ def prepare(spec: RunSpec, source: Source, memory_bytes: int) -> Prepared:
     Raises:
         DataError: the table is wrong. EnvironmentFault: Ray could not carry it out.
     """
-    return prepared(spec, source, OnRay(source), CLEAN_SHARE * memory_bytes)
+    return prepare_blocks(spec, source, OnRay(source), CLEAN_SHARE * memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,18 +92,25 @@ class Desk:
             return decision
 
     def _fits(self, trial: Trial, now: float, end: float) -> bool:
-        """The first trial always does: it is what keeps a run from returning nothing."""
-        if not self._outcomes and not self._running:
-            return True
+        """Until there is a model the next trial always does: it is what keeps a run from returning nothing."""
+        if not self._running and self.best() is None:
+            return now < self._budget.wall_seconds
         return self._budget.admits(now, self._expected_seconds(trial), self._budget.wall_seconds - end)
 
     def _assign(self, trial: Trial, now: float, end: float) -> Assignment:
         seconds = max(LEASE_FACTOR * self._expected_seconds(trial), SHORTEST_LEASE_SECONDS)
         found = self.best()
-        beat = found.error if found is not None and found.trial.rung >= trial.rung else None
+        if found is None:
+            end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
+        beat = found.error if found is not None and self._measures(found, trial) else None
         given = Assignment(trial, Lease(trial.id, now, max(now, min(now + seconds, end))), beat)
         self._running[trial.id] = given
         return given
+
+    def _measures(self, found: Outcome, trial: Trial) -> bool:
+        """Whether a trial that does not beat this one cannot become the best, and so needs no bundle."""
+        rung = found.trial.rung
+        return rung > trial.rung or (rung == trial.rung and found.folds >= self.rungs[rung].folds)
 
     def finish(self, outcome: Outcome) -> None:
         """Record what came of a trial; the second word about the same trial is ignored."""
@@ -143,7 +150,7 @@ class Desk:
             ]
 
     def search_end(self) -> float:
-        """The second at which the last lease ends."""
+        """The second at which the last lease ends, once there is a model."""
         return self._budget.wall_seconds - self._reserve(self.best())
 
     def best(self) -> Outcome | None:

@@ -37,6 +37,7 @@ class Evaluation:
         rows: (m,) validation rows in the order of ``predictions``, (m, k) or (m,).
         effort: what a refit on all rows should use.
         model: the first fold's model, the best that exists until a refit.
+        folds: how many were judged.
         complete: False when the lease ended before all folds were fitted.
     """
 
@@ -46,6 +47,7 @@ class Evaluation:
     predictions: np.ndarray
     effort: dict[str, Any]
     model: Model
+    folds: int
     complete: bool
 
 
@@ -93,6 +95,7 @@ def evaluate(
         predictions=np.concatenate(predictions),
         effort=_joined(efforts),
         model=models[0],
+        folds=len(models),
         complete=len(models) == len(splits) and not stop(),
     )
 

@@ -123,13 +123,17 @@ def stalled(outcomes: Sequence[Outcome], last_rung: int) -> bool:
 
 
 def best(outcomes: Iterable[Outcome], last_rung: int) -> Outcome | None:
-    """The outcome with the lowest error at the highest rung that any usable one has reached."""
+    """The outcome with the lowest error at the highest rung that any usable one has reached, over the most folds.
+
+    The constant competes everywhere: it is the floor.
+    """
     usable = [outcome for outcome in outcomes if outcome.usable and outcome.trial.rung <= last_rung]
     if not usable:
         return None
-    top = max((o.trial.rung for o in usable if o.trial.family != "constant"), default=0)
+    learned = [outcome for outcome in usable if outcome.trial.family != "constant"]
+    height = max(((o.trial.rung, o.folds) for o in learned), default=(0, 0))
     return min(
-        (o for o in usable if o.trial.rung == top or o.trial.family == "constant"),
+        (o for o in usable if (o.trial.rung, o.folds) == height or o.trial.family == "constant"),
         key=lambda o: (o.error, o.trial.id),
     )
 

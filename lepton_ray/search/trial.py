@@ -40,6 +40,7 @@ class Outcome:
         error: validation error, lower is better; None where there is no model.
         score: the same in the metric's own direction.
         seconds: of its worker, start to end.
+        folds: on how many folds of its rung it was judged; errors over different folds are not compared.
         effort: what the fit settled on, merged into the config of a refit (``{"rounds": 137}``).
         bundle: path of the bundle it sealed when it was the best so far, else None.
         held_out: the sealed bundle's score, interval and baseline; no decision reads it.
@@ -52,6 +53,7 @@ class Outcome:
     seconds: float
     error: float | None = None
     score: float | None = None
+    folds: int = 0
     effort: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     bundle: str | None = None

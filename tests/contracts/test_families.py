@@ -1,10 +1,10 @@
 """Our own families sit the exam."""
 
 import pytest
-from family_exam import FamilyExam
 
 from lepton_ray.models.family import Family
 from lepton_ray.models.registry import FAMILIES, family
+from tests.contracts.family_exam import FamilyExam
 
 # Why a weight of 2 is not exactly a doubled row: the order of sums (constant), where the descent ends (linear), rows
 # counted for a leaf and values sampled for bins (lightgbm: min_data_in_leaf and bin edges count rows, not weights).

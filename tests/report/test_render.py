@@ -10,13 +10,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from report_example import binary_facts, receipt_of, regression_facts, search
 
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.render import FOLDER, render
 from lepton_ray.report.settle import settle
+from tests.report.report_example import binary_facts, receipt_of, regression_facts, search
 
 HOSTILE = "</script><img src=x onerror=alert(1)>$\\frac{<!--receipt-->\x00\u202e\ud800\n&amp;\"'{{ 7*7 }}"
 VOID = {"meta", "img", "br", "hr", "link", "input"}

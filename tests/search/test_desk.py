@@ -1,0 +1,250 @@
+"""The desk, from one thread and from many: every trial once, no lease beyond the search's end, never nothing."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_ray.money.budget import Budget
+from lepton_ray.money.dollars import Dollars
+from lepton_ray.money.forecast import Forecast
+from lepton_ray.search.desk import LEASE_FACTOR, SHORTEST_LEASE_SECONDS, Assignment, Desk
+from lepton_ray.search.policy import PromotionPolicy, Stop, Wait
+from lepton_ray.search.rungs import Rung
+from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial
+
+ONE = (Rung(None, 5),)
+TWO = (Rung(100, 1), Rung(None, 1))
+
+
+def desk(
+    *,
+    wall: float = 60.0,
+    trials: int = 30,
+    rungs: tuple[Rung, ...] = ONE,
+    seconds: float = 1.0,
+    reserve: float | Callable[[Outcome | None], float] = 5.0,
+    seen: list[Outcome] | None = None,
+) -> Desk:
+    """A desk over ``trials`` configurations of one family that is expected to take ``seconds`` each."""
+    policy = PromotionPolicy(
+        (("constant", {}), *(("trees", {"n": n}) for n in range(trials))),
+        lambda family, rng: None,
+        last_rung=len(rungs) - 1,
+        seed=0,
+    )
+    work = float(min(rungs[0].rows or 1000, 1000) * rungs[0].folds)
+    return Desk(
+        policy,
+        Budget.resolve(None, wall, Dollars(96_000)),
+        rungs=rungs,
+        n_rows=1000,
+        forecast=Forecast().guess("constant", work, 0.1).guess("trees", work, seconds),
+        reserve=reserve if callable(reserve) else lambda best: reserve,
+        on_outcome=(seen if seen is not None else []).append,
+    )
+
+
+def ended(given: Assignment, error: float | None = 0.5, *, seconds: float = 1.0, folds: int = 5) -> Outcome:
+    """What a bench says: it seals a bundle for what beats the best."""
+    sealed = "sealed" if error is not None and (given.beat is None or error < given.beat) else None
+    started = given.lease.started
+    return Outcome(given.trial, DONE, "host", started, seconds, error=error, score=error, folds=folds, bundle=sealed)
+
+
+def take(found: Desk, now: float) -> Assignment:
+    given = found.next_step(now)
+    assert isinstance(given, Assignment)
+    return given
+
+
+@pytest.mark.parametrize("now", [0.0, 54.0, 56.0, 59.9])
+def test_the_first_trial_is_admitted_as_long_as_there_is_time_at_all(now: float) -> None:
+    given = take(desk(seconds=1000.0), now)
+    assert given.trial.family == "constant" and given.beat is None
+    assert now + min(SHORTEST_LEASE_SECONDS, 60.0 - now) <= given.lease.until <= 60.0
+
+
+def test_while_there_is_no_model_the_next_one_is_tried_whatever_it_takes() -> None:
+    found = desk(seconds=1000.0)
+    found.finish(ended(take(found, 56.0), None))
+    given = take(found, 57.0)
+    assert given.trial.family == "trees" and given.lease.until == 60.0
+    found.lost(given.trial.id, 58.0, "host", "gone")
+    assert isinstance(found.next_step(60.0), Stop)
+
+
+def test_with_a_model_only_what_fits_is_admitted_and_the_desk_stops_for_good() -> None:
+    found = desk(seconds=10.0)
+    found.finish(ended(take(found, 0.0)))
+    assert isinstance(found.next_step(55.0), Stop)
+    reason = found.view(55.0).stopped_because
+    assert reason is not None and "fits" in reason
+    assert found.next_step(1.0) == Stop(reason), "it stays stopped"
+
+
+def test_a_lease_is_a_multiple_of_the_forecast_and_never_reaches_beyond_the_search() -> None:
+    found = desk(seconds=4.0)
+    found.finish(ended(take(found, 0.0)))
+    assert take(found, 1.0).lease.until == pytest.approx(1.0 + LEASE_FACTOR * 4.0)
+    late = desk(seconds=4.0)
+    late.finish(ended(take(late, 0.0)))
+    assert take(late, 50.0).lease.until == late.search_end() == 55.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(8.0, 120.0),
+    st.floats(0.01, 20.0),
+    st.floats(0.5, 6.0),
+    st.lists(st.tuples(st.floats(0.0, 3.0), st.none() | st.floats(0, 1), st.floats(0.01, 30.0)), max_size=40),
+)
+def test_no_lease_ends_after_the_search(wall: float, seconds: float, reserve: float, story: list[Any]) -> None:
+    found, now = desk(wall=wall, seconds=seconds, reserve=reserve), 0.5
+    for step, error, took in story:
+        model = found.best() is not None
+        end = found.search_end()
+        given = found.next_step(now)
+        if not isinstance(given, Assignment):
+            break
+        assert given.lease.started == now
+        assert given.lease.until <= (max(end, now) if model else wall)
+        found.finish(ended(given, error, seconds=took))
+        now += step
+
+
+def test_the_reserve_follows_the_best_so_far() -> None:
+    found = desk(reserve=lambda best: 1.0 if best is None else 10.0)
+    assert found.search_end() == 59.0
+    found.finish(ended(take(found, 0.0)))
+    assert found.search_end() == 50.0
+
+
+def test_the_error_to_beat_is_the_best_at_the_same_rung() -> None:
+    found = desk(rungs=TWO, trials=6)
+    found.finish(ended(take(found, 0.0), 0.5))
+    found.finish(ended(take(found, 1.0), 0.3))
+    assert (third := take(found, 2.0)).beat == 0.3
+    found.finish(ended(third, 0.4))
+    promoted = take(found, 3.0)
+    assert (promoted.trial.rung, promoted.beat) == (1, None), "a score at a lower rung is no measure"
+    found.finish(ended(promoted, 0.35))
+    assert found.best() is not None and found.best().trial.rung == 1
+    assert take(found, 4.0).beat == 0.35
+
+
+def test_the_error_of_a_trial_cut_short_is_not_to_beat() -> None:
+    found = desk()
+    found.finish(ended(take(found, 0.0), 0.5))
+    found.finish(ended(take(found, 1.0), 0.1, folds=2))
+    assert take(found, 2.0).beat is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.none() | st.sampled_from([0.1, 0.2, 0.3, 0.4]), st.integers(1, 5))),
+    st.integers(1, 3),
+    st.sampled_from([ONE, TWO]),
+)
+def test_the_best_always_has_a_bundle(story: list[Any], workers: int, rungs: tuple[Rung, ...]) -> None:
+    found, running = desk(rungs=rungs), []
+    for which, error, folds in story:
+        while len(running) < workers and isinstance(given := found.next_step(1.0), Assignment):
+            running.append(given)
+        if running:
+            given = running.pop(which % len(running))
+            found.finish(ended(given, error, folds=min(folds, rungs[given.trial.rung].folds)))
+        best = found.best()
+        assert best is None or best.bundle is not None
+
+
+def test_waits_while_a_running_trial_may_change_the_answer() -> None:
+    found = desk(trials=0)
+    given = take(found, 0.0)
+    assert isinstance(found.next_step(0.1), Wait)
+    found.finish(ended(given))
+    assert isinstance(found.next_step(0.2), Stop)
+
+
+def test_the_second_word_about_a_trial_is_ignored() -> None:
+    seen: list[Outcome] = []
+    found = desk(seen=seen)
+    given = take(found, 1.0)
+    found.lost(given.trial.id, 3.5, "ray", "its process was killed")
+    found.finish(ended(given, 0.1))
+    found.lost("t999", 4.0, "ray", "never heard of")
+    (outcome,) = found.outcomes()
+    assert seen == [outcome] and found.running() == ()
+    assert (outcome.state, outcome.driver, outcome.error) == (KILLED, "ray", None)
+    assert (outcome.started, outcome.seconds, outcome.reason) == (1.0, 2.5, "its process was killed")
+
+
+def test_stop_keeps_its_first_reason_and_lets_what_runs_end() -> None:
+    found = desk()
+    given = take(found, 0.0)
+    found.stop("you asked to stop")
+    found.stop("another reason")
+    assert found.next_step(1.0) == Stop("you asked to stop")
+    found.finish(ended(given, 0.2))
+    assert found.best() is not None and found.view(2.0).stopped_because == "you asked to stop"
+
+
+def test_overdue_after_lease_and_grace_with_an_allowance_up_to_the_end() -> None:
+    found = desk(seconds=1.0)
+    found.finish(ended(take(found, 0.0)))
+    early = take(found, 1.0)
+    until = early.lease.until
+    assert found.overdue(until + 0.4, grace=0.5) == []
+    assert found.overdue(until + 0.6, grace=0.5) == [early.trial.id]
+    assert found.overdue(until + 0.6, grace=0.5, allowance=5.0) == []
+    assert found.overdue(until + 5.6, grace=0.5, allowance=5.0) == [early.trial.id]
+    late = desk(seconds=1.0)
+    late.finish(ended(take(late, 0.0)))
+    last = take(late, 53.5)
+    assert last.lease.until == 55.0 and late.overdue(55.6, grace=0.5, allowance=5.0) == [last.trial.id]
+
+
+def test_what_was_seen_changes_the_forecast() -> None:
+    found = desk(seconds=10.0)
+    found.finish(ended(take(found, 0.0)))
+    for n in range(4):
+        found.finish(ended(take(found, 1.0 + n), seconds=0.5))
+    assert take(found, 10.0).lease.until == pytest.approx(10.0 + LEASE_FACTOR * 0.5, rel=0.5)
+
+
+def test_many_threads_share_one_desk() -> None:
+    seen: list[Outcome] = []
+    found, given, gate = desk(trials=200, wall=600.0, seen=seen), [], threading.Barrier(8)
+    faults: list[BaseException] = []
+
+    def work(driver: int) -> None:
+        try:
+            gate.wait()
+            while not isinstance(step := found.next_step(time.monotonic() - begun), Stop):
+                if isinstance(step, Wait):
+                    time.sleep(0.0001)
+                    continue
+                given.append(step.trial)
+                found.view(1.0), found.overdue(1.0, grace=1.0), found.best()
+                if len(given) % 7 == 3:
+                    found.lost(step.trial.id, 1.0, "ray", "died")
+                found.finish(ended(step, 1.0 / (1 + len(given)), seconds=0.01))
+        except BaseException as fault:
+            faults.append(fault)
+
+    begun = time.monotonic()
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not faults and not any(thread.is_alive() for thread in threads)
+    names = [trial.id for trial in given]
+    assert len(set(names)) == len(names) == len(seen) == len(found.outcomes()) >= 60
+    assert sorted(outcome.trial.id for outcome in seen) == sorted(names)
+    assert len({str(trial.config) for trial in given}) == len(given)
+    assert found.running() == () and all(isinstance(trial, Trial) for trial in given)

@@ -1,0 +1,218 @@
+"""The policy, asked about every history it could meet: it never repeats, never promotes a floor, and always ends."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_ray.search.policy import PATIENCE, PromotionPolicy, Snapshot, Start, Stop, Wait, best, interleave, stalled
+from lepton_ray.search.trial import DONE, FAILED, KILLED, PARTIAL, Outcome, Trial
+
+ALWAYS = lambda trial: True  # noqa: E731
+NEVER = lambda trial: False  # noqa: E731
+LISTS = {"constant": [{}], "linear": [{"C": 1.0}, {"C": 0.1}], "trees": [{"n": n} for n in (1, 2, 3, 4)]}
+
+
+def draw(family: str, rng: np.random.Generator) -> dict[str, Any] | None:
+    """A space of twelve points for each family but the constant."""
+    return None if family == "constant" else {"x": int(rng.integers(12))}
+
+
+def policy(last_rung: int = 0, *, seed: int = 0, draws: Any = draw) -> PromotionPolicy:
+    return PromotionPolicy(tuple(interleave(LISTS)), draws, last_rung=last_rung, seed=seed)
+
+
+def outcome(name: str, error: float | None, *, family: str = "trees", rung: int = 0, **more: Any) -> Outcome:
+    trial = Trial(name, family, {"n": name}, rung, more.pop("parent", None))
+    state = DONE if error is not None else FAILED
+    return Outcome(trial, state, "host", 0.0, 1.0, error=error, score=error, **more)
+
+
+@dataclass
+class Play:
+    """A search played out against a policy: what was started, and how it ended."""
+
+    policy: PromotionPolicy
+    fits: Any = ALWAYS
+    outcomes: list[Outcome] = field(default_factory=list)
+    running: list[Trial] = field(default_factory=list)
+
+    def ask(self) -> Any:
+        decision = self.policy.decide(Snapshot(tuple(self.outcomes), tuple(self.running)), self.fits)
+        if isinstance(decision, Start):
+            self.running.append(decision.trial)
+        return decision
+
+    def end(self, which: int, error: float | None, state: str = DONE) -> None:
+        trial = self.running.pop(which % len(self.running))
+        self.outcomes.append(Outcome(trial, state, "ray", 0.0, 1.0, error=error, score=error))
+
+    def started(self) -> list[Trial]:
+        return [*(one.trial for one in self.outcomes), *self.running]
+
+
+ends = st.tuples(st.integers(0, 3), st.none() | st.floats(0, 1), st.sampled_from([DONE, PARTIAL, FAILED, KILLED]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ends, max_size=80), st.integers(1, 4), st.integers(0, 2), st.integers(0, 2**32 - 1))
+def test_over_any_history(story: list[tuple[int, float | None, str]], workers: int, last_rung: int, seed: int) -> None:
+    play = Play(policy(last_rung, seed=seed))
+    ahead = iter(story)
+    for _ in range(400):
+        decision = play.ask() if len(play.running) < workers else None
+        if isinstance(decision, Stop):
+            break
+        if decision is None or isinstance(decision, Wait):
+            assert play.running, "waiting for nobody"
+            which, error, state = next(ahead, (0, 0.5, DONE))
+            play.end(which, None if state in (FAILED, KILLED) else error, state)
+    else:
+        raise AssertionError("it never ends")
+    started = play.started()
+    assert len({trial.id for trial in started}) == len(started)
+    fresh = Counter((trial.family, str(sorted(trial.config.items()))) for trial in started if trial.parent is None)
+    assert max(fresh.values(), default=0) <= 1, "a trial was started twice"
+    promoted = [trial for trial in started if trial.parent is not None]
+    assert len({trial.parent for trial in promoted}) == len(promoted), "a trial was promoted twice"
+    for trial in promoted:
+        (parent,) = [one for one in play.outcomes if one.trial.id == trial.parent]
+        assert parent.usable and parent.trial.rung == 0 and trial.rung == last_rung > 0
+        assert (trial.family, trial.config) == (parent.trial.family, parent.trial.config)
+        assert trial.family != "constant"
+    usable = [one for one in play.outcomes if one.usable and one.trial.rung == 0]
+    assert len(promoted) <= max(0, len(usable) // 3)
+
+
+@given(st.lists(ends, max_size=20), st.integers(0, 5))
+def test_the_same_snapshot_gives_the_same_answer(story: list[tuple[int, float | None, str]], seed: int) -> None:
+    one, other = Play(policy(1, seed=seed)), Play(policy(1, seed=seed))
+    for which, error, state in story:
+        if one.ask() != other.ask() or not one.running:
+            assert one.started() == other.started()
+            break
+        for play in (one, other):
+            play.end(which, error, state)
+    assert one.started() == other.started()
+
+
+def test_the_floor_first_then_the_families_turn_by_turn() -> None:
+    play = Play(policy())
+    for _ in range(7):
+        play.ask()
+    names = [(trial.family, trial.config) for trial in play.running]
+    assert names[:3] == [("constant", {}), ("linear", {"C": 1.0}), ("trees", {"n": 1})]
+    assert [family for family, _ in names[3:]] == ["linear", "trees", "trees", "trees"]
+    assert [trial.id for trial in play.running] == [f"t{n:03d}" for n in range(7)]
+
+
+def test_interleave_keeps_the_order_of_each_list() -> None:
+    assert interleave({"a": [{"n": 1}, {"n": 2}], "b": [], "c": [{"n": 3}]}) == [
+        ("a", {"n": 1}),
+        ("c", {"n": 3}),
+        ("a", {"n": 2}),
+    ]
+
+
+def test_the_best_third_is_promoted_as_soon_as_it_is_known() -> None:
+    rung = [outcome("t000", 0.5, family="constant"), outcome("t001", 0.3), outcome("t002", 0.2)]
+    found = policy(1).decide(Snapshot(tuple(rung), ()), ALWAYS)
+    assert isinstance(found, Start)
+    assert (found.trial.parent, found.trial.rung, found.trial.id) == ("t002", 1, "t003")
+    again = policy(1).decide(Snapshot(tuple(rung), (found.trial,)), ALWAYS)
+    assert isinstance(again, Start) and again.trial.parent is None
+
+
+def test_a_promotion_that_failed_is_not_tried_again() -> None:
+    rung = [outcome(f"t00{n}", 0.1 * n) for n in range(3)]
+    gone = outcome("t003", None, rung=1, parent="t000")
+    found = policy(1).decide(Snapshot((*rung, gone), ()), ALWAYS)
+    assert isinstance(found, Start) and found.trial.rung == 0
+
+
+def test_the_constant_is_never_promoted_even_when_it_leads() -> None:
+    rung = [outcome("t000", 0.1, family="constant"), outcome("t001", 0.3), outcome("t002", 0.2)]
+    found = policy(1).decide(Snapshot(tuple(rung), ()), ALWAYS)
+    assert isinstance(found, Start) and found.trial.rung == 0
+
+
+def test_with_one_rung_nothing_is_promoted() -> None:
+    rung = [outcome(f"t{n:03d}", 0.1 + n) for n in range(9)]
+    found = policy(0).decide(Snapshot(tuple(rung), ()), ALWAYS)
+    assert isinstance(found, Start) and found.trial.parent is None
+
+
+def test_only_what_fits_is_started() -> None:
+    found = policy().decide(Snapshot((), ()), lambda trial: trial.family == "trees")
+    assert isinstance(found, Start) and found.trial.family == "trees"
+    rung = [outcome(f"t00{n}", 0.1 * n) for n in range(3)]
+    small = policy(1).decide(Snapshot(tuple(rung), ()), lambda trial: trial.rung == 0)
+    assert isinstance(small, Start) and small.trial.rung == 0
+
+
+def test_when_nothing_fits_it_waits_for_what_runs_and_then_stops() -> None:
+    running = Trial("t000", "trees", {"n": 1}, 0)
+    assert policy().decide(Snapshot((), (running,)), NEVER) == Wait()
+    stop = policy().decide(Snapshot((), ()), NEVER)
+    assert isinstance(stop, Stop) and "fits" in stop.reason
+
+
+def test_draws_come_after_the_lists_without_repeats_and_prefer_the_better_family() -> None:
+    wide = policy(draws=lambda name, rng: None if name == "constant" else {"x": float(rng.uniform())}, seed=5)
+    play = Play(wide)
+    for _ in range(47):
+        decision = play.ask()
+        assert isinstance(decision, Start)
+        family = decision.trial.family
+        play.end(0, {"constant": 0.9, "linear": 0.5, "trees": 0.1}[family] + 1e-4 * (50 - len(play.outcomes)))
+    drawn = Counter(one.trial.family for one in play.outcomes if "x" in one.trial.config)
+    assert sum(drawn.values()) == 40 and drawn["constant"] == 0
+    assert drawn["trees"] > drawn["linear"] > 0
+
+
+def test_a_family_without_a_usable_trial_is_not_drawn_from() -> None:
+    play = Play(policy())
+    while isinstance(play.ask(), Start):
+        family = play.running[0].family
+        play.end(0, None if family == "trees" else 0.5, FAILED if family == "trees" else DONE)
+    assert {one.trial.family for one in play.outcomes if "x" in one.trial.config} == {"linear"}
+
+
+@pytest.mark.parametrize("last_rung", [0, 1])
+def test_stalled_counts_trials_at_the_last_rung_only(last_rung: int) -> None:
+    flat = [outcome(f"t{n:03d}", 0.5, rung=last_rung) for n in range(2 * PATIENCE)]
+    assert stalled(flat, last_rung)
+    assert not stalled(flat[1:], last_rung)
+    assert not stalled([replace(one, error=None) for one in flat], last_rung)
+    assert not stalled([*flat[:-1], outcome("t999", 0.4999, rung=last_rung)], last_rung)
+    if last_rung:
+        assert not stalled([replace(one, trial=replace(one.trial, rung=0)) for one in flat], last_rung)
+    stop = policy(last_rung).decide(Snapshot(tuple(flat), ()), ALWAYS)
+    assert isinstance(stop, Stop) and str(PATIENCE) in stop.reason
+
+
+def test_best_is_the_lowest_error_at_the_highest_rung() -> None:
+    low = [outcome("t000", 0.5, family="constant"), outcome("t001", 0.1), outcome("t002", 0.2)]
+    assert best(low, 1) is low[1]
+    high = outcome("t003", 0.3, rung=1, parent="t001")
+    assert best([*low, high], 1) is high
+    assert best([*low, replace(high, error=0.6)], 1) is low[0], "the floor is a model too"
+    assert best([*low, replace(high, error=None)], 1) is low[1]
+    assert best([], 0) is None
+
+
+def test_an_error_over_fewer_folds_is_no_measure() -> None:
+    lucky = replace(outcome("t001", 0.01), folds=1)
+    whole = [replace(outcome("t000", 0.5, family="constant"), folds=5), replace(outcome("t002", 0.2), folds=5)]
+    assert best([lucky, *whole], 0) is whole[1]
+    assert best([lucky, whole[0]], 0) is lucky
+    assert best([replace(lucky, error=0.6), whole[0]], 0) is whole[0]
+
+
+def test_of_equals_the_first_wins() -> None:
+    tie = [outcome("t001", 0.1), outcome("t000", 0.1)]
+    assert best(tie, 0) is tie[1]
