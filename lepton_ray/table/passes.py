@@ -15,27 +15,31 @@ import pyarrow as pa
 
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import ColumnPlan
-from lepton_ray.table.hashing import Hashes
+from lepton_ray.table.hashing import Hashes, hash_rows_and_part
 from lepton_ray.table.profile import ColumnProfile, Profile, merge, profile_block, profile_column
-from lepton_ray.table.splitting import Census, Holdout, row_keys, sample_order, share_mask, times_by
+from lepton_ray.table.splitting import Census, Holdout, sample_order, share_mask, times_by
 from lepton_ray.table.sums import MAX_ROWS
 
 Answer = TypeVar("Answer")
 
 
 class Rows:
-    """A raw block, and the keys of its rows once somebody has asked for them."""
+    """A raw block, and the hashes of its rows once somebody has asked for them."""
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self._keys: Hashes | None = None
+        self._hashes: tuple[Hashes, Hashes] | None = None
         self._when: npt.NDArray[np.float64] | None = None
 
+    def hashes(self, split: "Split") -> tuple[Hashes, Hashes]:
+        """One hash per row over all columns, and its key; a table is split in one way only."""
+        if self._hashes is None:
+            self._hashes = hash_rows_and_part(self.raw, sorted(self.raw.column_names), split.columns, split.seed)
+        return self._hashes
+
     def keys(self, split: "Split") -> Hashes:
-        """One key per row; a table is split in one way only."""
-        if self._keys is None:
-            self._keys = row_keys(self.raw, split.columns, split.seed)
-        return self._keys
+        """One key per row, as ``row_keys`` has them."""
+        return self.hashes(split)[1]
 
     def order(self, split: "Split") -> npt.NDArray[Any]:
         """The place of each row in the order in which rows are held out: its key, or its time, latest first."""
@@ -157,8 +161,8 @@ class LookAt:
     def __call__(self, rows: Rows) -> Sight:
         dev = ~self.holdout.mask(rows.order(self.split))
         raw = rows.raw if dev.all() else rows.raw.filter(pa.array(dev))
-        numbers = sample_order(rows.keys(self.split)[dev])
-        return Sight(profile_block(raw), Sample.of(raw, numbers, self.size))
+        hashes, keys = (found[dev] for found in rows.hashes(self.split))
+        return Sight(profile_block(raw, hashes), Sample.of(raw, sample_order(keys), self.size))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,27 +33,28 @@ class Piece:
     span: Span | None = None
 
 
-def pieces_of(kind: str, files: tuple[Path, ...], dialects: tuple[Dialect, ...]) -> list[Piece]:
+def pieces_of(kind: str, files: tuple[Path, ...], dialects: tuple[Dialect, ...], piece_bytes: int) -> list[Piece]:
     """All pieces of a table, in the order of its rows."""
     found: list[Piece] = []
     for i, path in enumerate(files):
         spans: list[Span] = []
-        if kind == "csv" and path.stat().st_size >= 2 * PIECE_BYTES:
-            spans = csv_spans(path, dialects[i])
+        if kind == "csv" and path.stat().st_size >= 2 * piece_bytes:
+            spans = csv_spans(path, dialects[i], piece_bytes)
         elif kind == "parquet":
-            spans = list(_group_spans(path))
+            spans = list(_group_spans(path, piece_bytes))
         found += [Piece(i, span) for span in spans] or [Piece(i)]
     return found
 
 
-def csv_spans(path: Path, dialect: Dialect, piece_bytes: int = PIECE_BYTES) -> list[Span]:
+def csv_spans(path: Path, dialect: Dialect, piece_bytes: int) -> list[Span]:
     """Stretches of a CSV file that begin with a row each; none if it is not sure where rows begin."""
     if dialect.encoding not in _ONE_BYTE or _zipped(path):
         return []
     data = np.memmap(path, np.uint8, "r")
     cuts, quotes = [0], 0
-    for start in range(0, len(data), STEP_BYTES):
-        step = data[start : start + STEP_BYTES]
+    size = min(STEP_BYTES, piece_bytes)
+    for start in range(0, len(data), size):
+        step = data[start : start + size]
         marks = np.flatnonzero(step == _QUOTE)
         if not _by_the_rules(data, marks + start, quotes % 2, ord(dialect.delimiter)):
             return []
@@ -77,7 +78,7 @@ def _by_the_rules(data: npt.NDArray[np.uint8], marks: npt.NDArray[np.int64], ins
     return bool(np.isin(before, fitting).all() and np.isin(after, fitting).all())
 
 
-def _group_spans(path: Path) -> Iterator[Span]:
+def _group_spans(path: Path, piece_bytes: int) -> Iterator[Span]:
     """Row groups of a Parquet file, gathered to pieces."""
     if _zipped(path):
         return
@@ -86,7 +87,7 @@ def _group_spans(path: Path) -> Iterator[Span]:
         first, size = 0, 0
         for i in range(facts.num_row_groups):
             size += max(facts.row_group(i).total_byte_size, facts.row_group(i).num_rows * facts.num_columns * 8)
-            if size >= PIECE_BYTES or i == facts.num_row_groups - 1:
+            if size >= piece_bytes or i == facts.num_row_groups - 1:
                 yield first, i + 1
                 first, size = i + 1, 0
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from lepton_ray.errors import DataError
 from lepton_ray.table import frames, reading, values
 from lepton_ray.table.dialect import Dialect, check_names
-from lepton_ray.table.pieces import Piece, expanded_bytes, pieces_of
+from lepton_ray.table.pieces import PIECE_BYTES, Piece, expanded_bytes, pieces_of
 from lepton_ray.table.reading import Rejected
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
@@ -107,9 +107,9 @@ class Source:
         """About how large the table is once it is unzipped and its numbers are plain."""
         return self.size_bytes if self.frame is not None else expanded_bytes(self.format, self.files)
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self, piece_bytes: int = PIECE_BYTES) -> list[Piece]:
         """The parts that can be read side by side, in the order of their rows."""
-        return pieces_of(self.format, self.files, self.dialects)
+        return pieces_of(self.format, self.files, self.dialects, piece_bytes)
 
     def piece_blocks(self, piece: Piece, keep: reading.Keep) -> Iterator[Any]:
         """The raw blocks of one piece; ragged rows go to ``keep``, counted from the first row of the piece."""
