@@ -18,13 +18,13 @@ import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.context import DataContext
 from ray.data.datasource import Datasource, ReadTask
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from lepton_ray.errors import EnvironmentFault, LeptonError
 from lepton_ray.on_host.preparation import Prepared, prepare_blocks
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.passes import Answer, Rows, Work
-from lepton_ray.table.pieces import Piece
+from lepton_ray.table.pieces import PIECE_BYTES, Piece
 from lepton_ray.table.source import RejectedRows, Source
 
 CELL_BYTES = 1 << 20
@@ -54,9 +54,9 @@ class PieceEnd:
 class OnRay:
     """A table whose blocks are read where they are worked on, anew for each pass."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, piece_bytes: int = PIECE_BYTES) -> None:
         self._source = source
-        self._pieces = source.pieces()
+        self._pieces = source.pieces(piece_bytes)
 
     def each(self, work: Work[Answer]) -> Iterator[Answer]:
         """The answer of each block, in the order of the rows; the rejected rows are noted on the way."""
@@ -69,11 +69,11 @@ class OnRay:
         note_ends(self._source, ends)
 
 
-class Pieces(Datasource):  # type: ignore[misc]
+class Pieces(Datasource):
     """The pieces of a table, each with the work that is done on its blocks."""
 
     def __init__(self, source: Source, pieces: list[Piece], work: Work[Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._source = source
         self._pieces = pieces
         self._work = work
@@ -149,12 +149,12 @@ def quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _understood(fault: Exception) -> LeptonError:
-    """The fault that a reader meant, or the first line of what Ray says."""
+def _understood(fault: RayError) -> LeptonError:
+    """The fault that a reader meant, or the last line of what Ray says."""
     cause: BaseException | None = fault
-    while cause is not None:
-        if isinstance(cause, LeptonError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
+    while isinstance(cause, RayTaskError):  # which is also an instance of what it wraps
+        cause = cause.cause
+    if isinstance(cause, LeptonError):
+        return cause
     reason = (str(fault).strip() or type(fault).__name__).splitlines()[-1]
     return EnvironmentFault(f"Ray could not read the table: {reason}", "Free memory or disk and try again.")

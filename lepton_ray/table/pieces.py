@@ -58,7 +58,7 @@ def csv_spans(path: Path, dialect: Dialect, piece_bytes: int) -> list[Span]:
         marks = np.flatnonzero(step == _QUOTE)
         if not _by_the_rules(data, marks + start, quotes % 2, ord(dialect.delimiter)):
             return []
-        if start >= cuts[-1] + piece_bytes:
+        if start + size > cuts[-1] + piece_bytes:
             ends = np.flatnonzero(step == _NEWLINE)
             ends = ends[(quotes + np.searchsorted(marks, ends)) % 2 == 0]
             cuts += [start + int(end) + 1 for end in ends[:1]]
