@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError
@@ -23,7 +22,20 @@ from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.spec import RunSpec, readable_file
 from lepton_ray.table.checks import leak_suspects
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
-from lepton_ray.table.passes import Blocks, Clean, Cleaned, Count, InMemory, LookAt, ProfileOne, Rows, Split
+from lepton_ray.table.passes import (
+    Blocks,
+    Clean,
+    Cleaned,
+    Count,
+    InMemory,
+    LookAt,
+    ProfileOne,
+    Rows,
+    Sample,
+    Sight,
+    Split,
+    Survey,
+)
 from lepton_ray.table.profile import Profile
 from lepton_ray.table.schema import Kind
 from lepton_ray.table.source import Source, open_source
@@ -33,7 +45,6 @@ from lepton_ray.table.splitting import (
     fold_ids,
     key_columns,
     needs_cross_validation,
-    sample_mask,
     time_folds,
     time_plan,
 )
@@ -93,17 +104,15 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
     columns = key_columns(names, target=spec.target, weight=spec.weight, group=spec.group)
     when = None if spec.time is None else time_plan(joined(blocks.each(ProfileOne(spec.time))))
     split = Split(tuple(columns), spec.seed, when)
-    census = joined(blocks.each(Count(split)))
-    holdout, how = set_apart(census, timed=when is not None, tested=spec.test is not None)
-    sight = joined(blocks.each(LookAt(split, holdout, LEAK_SAMPLE_ROWS)))
+    rows, holdout, how, sight = surveyed(blocks, split, tested=spec.test is not None)
     plan = plan_for(sight.profile, spec)
     if spec.plan is None:
-        plan = plan_without_leaks(plan, sight.sample.rows)
+        plan = without_leaks(plan, sight.sample)
     share = min(1.0, room / (sight.profile.rows * bytes_per_row(plan, sight.profile)))
     dev, held = (Cleaned.join(parts) for parts in zip(*blocks.each(Clean(plan, split, holdout, share)), strict=True))
     if spec.test is not None:
-        rows = Rows(open_table(spec.test).read())
-        held, how = Clean(plan, replace(split, columns=(), time=None), Holdout())(rows)[0], "test_file"
+        tested = Rows(open_table(spec.test).read())
+        held, how = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0], "test_file"
     folds = fold_ids(dev.order, N_FOLDS) if when is None else folds_in_time(-dev.order)
     return Prepared(
         plan=plan,
@@ -111,12 +120,27 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
         held=part_of(plan, held) if len(held.y) else None,
         how=how,
         profile=sight.profile,
-        rows=census.rows,
+        rows=rows,
         columns=len(source.names),
         source=source,
         rejected=source.rejected.count,
         note=note_of(share, len(dev.y), sight.profile.rows),
     )
+
+
+def surveyed(blocks: Blocks, split: Split, *, tested: bool) -> tuple[int, Holdout, str, Sight]:
+    """How many rows there are, which are held out and how, and what the others look like."""
+    sight = None
+    if blocks.rows_about is None or split.time is not None:
+        census = joined(blocks.each(Count(split)))
+        holdout, how = set_apart(census, split, tested=tested)
+    else:
+        guess = Holdout() if tested else Holdout.guess(blocks.rows_about)
+        survey = joined(blocks.each(Survey(split, guess, LEAK_SAMPLE_ROWS)))
+        census = survey.census
+        holdout, how = set_apart(census, split, tested=tested)
+        sight = survey.settle(LookAt(split, holdout, LEAK_SAMPLE_ROWS), guess)
+    return census.rows, holdout, how, sight or joined(blocks.each(LookAt(split, holdout, LEAK_SAMPLE_ROWS)))
 
 
 def joined(answers: Iterable[Sum]) -> Sum:
@@ -148,11 +172,11 @@ def open_table(table: str) -> Source:
     return open_source(table)
 
 
-def set_apart(census: Census, *, timed: bool, tested: bool) -> tuple[Holdout, str]:
+def set_apart(census: Census, split: Split, *, tested: bool) -> tuple[Holdout, str]:
     """Which rows are held out, and how."""
     if tested or needs_cross_validation(census.rows):
         return Holdout(), "cross_validation"
-    return census.holdout(), "latest" if timed else "held_out"
+    return census.holdout(), "held_out" if split.time is None else "latest"
 
 
 def require_columns(names: Sequence[str], spec: RunSpec) -> None:
@@ -189,14 +213,10 @@ def plan_for(profile: Profile, spec: RunSpec) -> CleaningPlan:
     )
 
 
-def without_leaks(plan: CleaningPlan, raw: pa.Table, keys: np.ndarray) -> CleaningPlan:
+def without_leaks(plan: CleaningPlan, sample: Sample) -> CleaningPlan:
     """The plan with columns set aside that seem to know the answer, judged on a sample of the development rows."""
-    return plan_without_leaks(plan, raw.filter(pa.array(sample_mask(keys, LEAK_SAMPLE_ROWS))))
-
-
-def plan_without_leaks(plan: CleaningPlan, sample: pa.Table) -> CleaningPlan:
-    """The same, from the sample."""
-    return plan.set_aside(leak_suspects(sample, plan, plan.labels(sample)))
+    rows = sample.in_order()
+    return plan.set_aside(leak_suspects(rows, plan, plan.labels(rows)))
 
 
 def folds_in_time(when: np.ndarray) -> np.ndarray:

@@ -57,6 +57,7 @@ class OnRay:
     def __init__(self, source: Source, piece_bytes: int = PIECE_BYTES) -> None:
         self._source = source
         self._pieces = source.pieces(piece_bytes)
+        self.rows_about: int | None = source.rows_about()
 
     def each(self, work: Work[Answer]) -> Iterator[Answer]:
         """The answer of each block, in the order of the rows; the rejected rows are noted on the way."""

@@ -1,8 +1,9 @@
 """What is done with each block of a table, and how the answers of all blocks become one. Knows no files and no Ray.
 
-Three passes make a table ready: ``Count`` finds which rows are held out, ``LookAt`` profiles the others, ``Clean``
-cleans all. Each is a pure function of one block; answers are joined in the order of the rows, so the same table gives
-the same, bit for bit, whether it comes as one block or as many.
+Three things make a table ready: ``Count`` finds which rows are held out, ``LookAt`` profiles the others, ``Clean``
+cleans all. Where each look at a block is dear, ``Survey`` does the first two at once. Each is a pure function of one
+block; answers are joined in the order of the rows, so the same table gives the same, bit for bit, whether it comes as
+one block or as many.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,12 @@ Work = Callable[[Rows], Answer]
 
 
 class Blocks(Protocol):
-    """A table that can be gone through block by block, as often as needed."""
+    """A table that can be gone through block by block, as often as needed.
+
+    ``rows_about``: about how many rows it has, where going through them is dear; None where it is cheap.
+    """
+
+    rows_about: int | None
 
     def each(self, work: Work[Answer]) -> Iterator[Answer]:
         """The answer of each block, in the order of the rows."""
@@ -62,6 +68,8 @@ class Blocks(Protocol):
 
 class InMemory:
     """A table of one block."""
+
+    rows_about: int | None = None
 
     def __init__(self, raw: Any) -> None:
         self._rows = Rows(raw)
@@ -125,6 +133,10 @@ class Sample:
         both = Sample(self.size, rows, np.concatenate([self.numbers, other.numbers]), min(bounds, default=None))
         return both._below(both.bound)._cut()
 
+    def in_order(self) -> Any:
+        """The rows in the fair order; those with one number as they came."""
+        return self.rows.take(pa.array(np.argsort(self.numbers, kind="stable")))
+
     def _cut(self) -> "Sample":
         if len(self.numbers) <= self.size:
             return self
@@ -163,6 +175,39 @@ class LookAt:
         raw = rows.raw if dev.all() else rows.raw.filter(pa.array(dev))
         hashes, keys = (found[dev] for found in rows.hashes(self.split))
         return Sight(profile_block(raw, hashes), Sample.of(raw, sample_order(keys), self.size))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surveyed:
+    """A census, the sight of the rows that are surely not held out, and the other rows as they are."""
+
+    census: Census
+    sight: Sight
+    unsure: Any
+
+    def add(self, other: "Surveyed") -> "Surveyed":
+        """What both say."""
+        unsure = pa.concat_tables([self.unsure, other.unsure], promote_options="permissive")
+        return Surveyed(self.census.add(other.census), self.sight.add(other.sight), unsure)
+
+    def settle(self, look: LookAt, guess: Holdout) -> Sight | None:
+        """The sight of all development rows, now that it is known which they are; None if the guess was too small."""
+        if not guess.covers(look.holdout):
+            return None
+        return self.sight.add(look(Rows(self.unsure)))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Count and look in one go, with a guess at which rows may be held out."""
+
+    split: Split
+    guess: Holdout
+    size: int
+
+    def __call__(self, rows: Rows) -> Surveyed:
+        unsure = rows.raw.filter(pa.array(self.guess.mask(rows.order(self.split))))
+        return Surveyed(Count(self.split)(rows), LookAt(self.split, self.guess, self.size)(rows), unsure)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,14 +83,12 @@ def _group_spans(path: Path, piece_bytes: int) -> Iterator[Span]:
     """Row groups of a Parquet file, gathered to pieces."""
     if _zipped(path):
         return
-    with opened(path) as file:
-        facts = pq.ParquetFile(file).metadata
-        first, size = 0, 0
-        for i in range(facts.num_row_groups):
-            size += max(facts.row_group(i).total_byte_size, facts.row_group(i).num_rows * facts.num_columns * 8)
-            if size >= piece_bytes or i == facts.num_row_groups - 1:
-                yield first, i + 1
-                first, size = i + 1, 0
+    facts, first, size = _metadata(path), 0, 0
+    for i in range(facts.num_row_groups):
+        size += max(facts.row_group(i).total_byte_size, facts.row_group(i).num_rows * facts.num_columns * 8)
+        if size >= piece_bytes or i == facts.num_row_groups - 1:
+            yield first, i + 1
+            first, size = i + 1, 0
 
 
 def expanded_bytes(kind: str, files: tuple[Path, ...]) -> int:
@@ -103,10 +102,19 @@ def _expanded(kind: str, path: Path) -> int:
         return size * _GZIP_RATIO
     if kind != "parquet":
         return size
+    facts = _metadata(path)
+    stored = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+    return int(max(size, stored, facts.num_rows * facts.num_columns * 8))
+
+
+def parquet_rows(files: tuple[Path, ...]) -> int | None:
+    """How many rows Parquet files say that they have; None if one is zipped."""
+    return None if any(map(_zipped, files)) else sum(_metadata(path).num_rows for path in files)
+
+
+def _metadata(path: Path) -> Any:
     with opened(path) as file:
-        facts = pq.ParquetFile(file).metadata
-        stored = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-        return int(max(size, stored, facts.num_rows * facts.num_columns * 8))
+        return pq.ParquetFile(file).metadata
 
 
 def _zipped(path: Path) -> bool:

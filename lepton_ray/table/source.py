@@ -11,7 +11,7 @@ import pyarrow as pa
 from lepton_ray.errors import DataError
 from lepton_ray.table import frames, reading, values
 from lepton_ray.table.dialect import Dialect, check_names
-from lepton_ray.table.pieces import PIECE_BYTES, Piece, expanded_bytes, pieces_of
+from lepton_ray.table.pieces import PIECE_BYTES, Piece, expanded_bytes, parquet_rows, pieces_of
 from lepton_ray.table.reading import Rejected
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
@@ -106,6 +106,16 @@ class Source:
     def expanded_bytes(self) -> int:
         """About how large the table is once it is unzipped and its numbers are plain."""
         return self.size_bytes if self.frame is not None else expanded_bytes(self.format, self.files)
+
+    def rows_about(self) -> int | None:
+        """About how many rows there are, from the first block of a CSV file; None where this is not soon found out."""
+        if self.format == "parquet":
+            return parquet_rows(self.files)
+        first = next(self.piece_blocks(Piece(0), lambda row: None), None) if self.format == "csv" else None
+        if first is None:
+            return None
+        size = min(reading.BLOCK_BYTES, expanded_bytes("csv", self.files[:1]))
+        return int(first.num_rows * self.expanded_bytes / size)
 
     def pieces(self, piece_bytes: int = PIECE_BYTES) -> list[Piece]:
         """The parts that can be read side by side, in the order of their rows."""

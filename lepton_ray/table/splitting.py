@@ -63,6 +63,16 @@ class Holdout:
             return np.zeros(len(order), dtype=bool)
         return np.asarray(order <= self.bound, dtype=bool)
 
+    @classmethod
+    def guess(cls, rows: int) -> "Holdout":
+        """Half as many rows again as are held out by their keys from so many, if the keys are spread evenly."""
+        share = min(1.5 * held_out_count(rows) / max(rows, 1), 0.999)
+        return cls(np.uint64(share * 2.0**64))
+
+    def covers(self, other: "Holdout") -> bool:
+        """Whether it holds out every row that the other does."""
+        return other.bound is None or (self.bound is not None and bool(other.bound <= self.bound))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Census:

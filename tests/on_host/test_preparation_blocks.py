@@ -20,12 +20,15 @@ from lepton_ray.table.splitting import Census
 class Chopped:
     """A table of many blocks, one of them empty."""
 
-    def __init__(self, raw: pa.Table, seed: int) -> None:
+    def __init__(self, raw: pa.Table, seed: int, rows_about: int | None = None) -> None:
+        self.rows_about = rows_about
+        self.passes: list[str] = []
         cuts = np.sort(np.random.default_rng(seed).integers(0, raw.num_rows, 12)).tolist()
         bounds = [0, *cuts, cuts[-1], raw.num_rows]
         self._blocks = [raw.slice(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
 
     def each(self, work: Work[Answer]) -> Iterator[Answer]:
+        self.passes.append(type(work).__name__)
         for block in self._blocks:
             yield work(Rows(block))
 
@@ -92,16 +95,26 @@ def test_one_block_or_many(path: Path, options: dict[str, object]) -> None:
     spec = RunSpec.from_options(options)
     source = open_table(spec.table)
     whole = prepare(spec)
-    for seed in (1, 2):
-        same(whole, prepare_blocks(spec, source, Chopped(source.read(), seed)))
+    for rows_about in (None, whole.rows, whole.rows // 2, whole.rows * 9):
+        same(whole, prepare_blocks(spec, source, Chopped(source.read(), 1, rows_about)))
     assert whole.note is None and (whole.held is not None)
+
+
+def test_a_good_guess_spares_a_pass_and_a_bad_one_costs_none(path: Path) -> None:
+    spec = RunSpec.from_options({"table": str(path), "target": "churn"})
+    source = open_table(spec.table)
+    raw = source.read()
+    for rows_about, passes in [(raw.num_rows, ["Survey", "Clean"]), (10**9, ["Survey", "LookAt", "Clean"])]:
+        blocks = Chopped(raw, 1, rows_about)
+        prepare_blocks(spec, source, blocks)
+        assert blocks.passes == passes
 
 
 def test_few_rows_are_cross_validated_from_many_blocks(tmp_path: Path) -> None:
     pv.write_csv(table(700), tmp_path / "t.csv")
     spec = RunSpec.from_options({"table": str(tmp_path / "t.csv"), "target": "churn"})
     source = open_table(spec.table)
-    many = prepare_blocks(spec, source, Chopped(source.read(), 1))
+    many = prepare_blocks(spec, source, Chopped(source.read(), 1, 700))
     assert many.how == "cross_validation" and many.held is None
     same(prepare(spec), many)
 
