@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,12 @@ from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import parse_duration
 from lepton_ray.money.prices import MachinePrice, machine_price
+from lepton_ray.table.fields import nearest
 from lepton_ray.table.schema import Kind, Task
 
 RUNS_FOLDER = "lepton-runs"
+Reader = Callable[[Any, str], Any]
+"""From what was given and the flag's name to the value; refuses with UsageError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,12 @@ class RunSpec:
         known = {field.name for field in fields(cls)}
         for key in merged:
             if key not in known:
-                raise UsageError(f"The spec has the unknown key '{key}'.", _nearest(key, known))
+                raise UsageError(f"The spec has the unknown key '{key}'.", nearest(key, sorted(known)))
         for key in ("table", "target"):
             if not merged.get(key):
                 flag = "TABLE" if key == "table" else "--target COLUMN"
                 raise UsageError(f"No {key} was given.", f"Say which: lepton run {flag} …")
-        asked = cls(**{key: _READERS.get(key, _text)(value, f"--{key}") for key, value in merged.items()})
+        asked = cls(**{key: _reader(key)(value, f"--{key}") for key, value in merged.items()})
         asked._check()
         return asked
 
@@ -120,7 +122,7 @@ class RunSpec:
         }
         for name, (word, choices) in words.items():
             if word not in choices:
-                raise UsageError(f"There is no {name} '{word}' (--{name}).", _nearest(word, choices))
+                raise UsageError(f"There is no {name} '{word}' (--{name}).", nearest(word, choices))
         for family in self.families:
             if ":" not in family and family not in FAMILIES:
                 hint = f"Choose among {', '.join(FAMILIES)}, or name your own as module:Class."
@@ -205,17 +207,13 @@ def _read_yaml(path: str) -> dict[str, Any]:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
         raise UsageError(f"The spec {path} cannot be read: {reason}.", "Check the path.") from None
     except yaml.YAMLError as fault:
-        where = f" in line {fault.problem_mark.line + 1}" if getattr(fault, "problem_mark", None) else ""
+        mark = getattr(fault, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
         raise UsageError(f"The spec {path} is not YAML{where}.", "Mend it: one 'key: value' a line.") from None
     if not isinstance(found, dict):
         raise UsageError(f"The spec {path} holds no keys.", "Write lines like 'target: Churn'.")
     given = {str(key).replace("-", "_"): value for key, value in found.items()}
     return {key: value for key, value in given.items() if value not in ("", "null", "~")}
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, list(known), 1)
-    return f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(known))}."
 
 
 def _text(value: Any, flag: str) -> str:
@@ -267,8 +265,8 @@ def _port(value: Any, flag: str) -> int:
 
 def _serve(value: Any, flag: str) -> str:
     """ "serve", "no-serve" or the seconds to serve for."""
-    word = {True: "serve", False: "no-serve", "true": "serve", "yes": "serve", "false": "no-serve", "no": "no-serve"}
-    said = word.get(value.lower() if isinstance(value, str) else value, value)
+    word = {"true": "serve", "yes": "serve", "false": "no-serve", "no": "no-serve"}
+    said = word.get(str(value).lower(), value)
     if said not in ("serve", "no-serve"):
         try:
             parse_duration(_text(said, flag))
@@ -285,7 +283,7 @@ def _truth(value: Any, flag: str) -> bool:
     return said in ("true", "yes")
 
 
-_READERS: dict[str, Callable[[Any, str], Any]] = {
+_READERS: dict[str, Reader] = {
     "drop": _names,
     "families": _names,
     "types": _types,
@@ -294,6 +292,10 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "serve": _serve,
     "json": _truth,
 }
+
+
+def _reader(key: str) -> Reader:
+    return _READERS.get(key, _text)
 
 
 def text_of_file(path: str, what: str) -> str:

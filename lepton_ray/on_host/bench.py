@@ -148,7 +148,7 @@ class Bench:
         if task["beat"] is None or beats(found.fold_errors, task["beat"]):
             folder = self.scratch / "sealed" / trial.id
             held_out = self._held_out(folder.name, family.view, state, found.model, fallback=found.score)
-            fitted = Fitted(family, state, found.model, {**trial.config, **found.effort})
+            fitted = Fitted(trial.family, family, state, found.model, {**trial.config, **found.effort})
             self._seal(folder, fitted, held_out)
             bundle = str(folder)
         return Outcome(
@@ -195,7 +195,7 @@ class Bench:
             folder.name, family.view, state, model, fallback=task["score"]
         )
         extra = {"fitted_on": task["rows"], "fitted_rows": len(rows)}
-        self._seal(folder, Fitted(family, state, model, config), {**held_out, **extra})
+        self._seal(folder, Fitted(trial.family, family, state, model, config), {**held_out, **extra})
         return {
             "bundle": str(folder),
             "held_out": held_out,
@@ -229,7 +229,7 @@ class Bench:
             view=fitted.family.view,
             state=fitted.state,
             model=fitted.model,
-            family=fitted.family.name,
+            family=fitted.name,
             config=fitted.config,
             problem=self.problem,
             facts={**self.facts, **held_out},
@@ -240,8 +240,9 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A model with what it takes to use and to fit it again."""
+    """A model with what it takes to use and to fit it again; ``name`` is the one that its family is found by."""
 
+    name: str
     family: Family
     state: State
     model: Model

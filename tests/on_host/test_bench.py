@@ -1,0 +1,249 @@
+"""The bench: a trial is judged, sealed when it is the best so far, and whatever a family does becomes a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.features.matrix import Matrix
+from lepton_ray.models.family import Batch
+from lepton_ray.models.linear import LinearFamily
+from lepton_ray.money.lease import Lease
+from lepton_ray.on_host.bench import LateBench, joined, open_bench
+from lepton_ray.on_host.finishing import cross_validated
+from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome
+from lepton_ray.table.schema import Task
+from lepton_ray.training.metrics import METRICS
+from tests.on_host import rows as small
+from tests.on_host.rows import bench, columns, spec, task, write
+
+LONG = Lease("t", 0.0, 3600.0)
+OWN = "tests.on_host.test_bench:"
+
+
+class Odd(LinearFamily):
+    """A family that does not do what it should; each kind below does something else."""
+
+    name = "odd"
+
+    def fit(self, train: Batch, valid: Batch | None, config: Any, **given: Any) -> Any:
+        return self.do(super().fit(train, valid, config, **given))
+
+    def do(self, model: Any) -> Any:
+        return model
+
+
+class Raising(Odd):
+    def do(self, model: Any) -> Any:
+        raise ZeroDivisionError("one by none")
+
+
+class Hungry(Odd):
+    def do(self, model: Any) -> Any:
+        raise MemoryError
+
+
+class NotANumber(Odd):
+    def do(self, model: Any) -> Any:
+        return Saying(model, lambda told: told * np.nan)
+
+
+class TooFew(Odd):
+    def do(self, model: Any) -> Any:
+        return Saying(model, lambda told: told[:-1])
+
+
+class Saying:
+    def __init__(self, model: Any, change: Any) -> None:
+        self.model, self.change, self.effort = model, change, model.effort
+
+    def predict(self, X: Matrix) -> Any:
+        return self.change(self.model.predict(X))
+
+
+def made(folder: Path, table: Any = None, **options: Any) -> Any:
+    path = write(folder / "table.csv", columns(1200) if table is None else table)
+    return bench(spec(path, **{"drop": "row,value", "out": str(folder / "run")} | options))
+
+
+def run(on: Any, order: dict[str, Any], lease: Lease = LONG) -> Outcome:
+    return Outcome.from_dict(on.run(order, lease))
+
+
+@pytest.mark.parametrize("target, drop", [("left", "row,value"), ("city", "row"), ("value", "row,left")])
+def test_a_trial_is_judged_and_sealed_and_beats_the_constant(tmp_path: Path, target: str, drop: str) -> None:
+    _, prepared, on = made(tmp_path, target=target, drop=drop)
+    held = prepared.held
+    metric = METRICS[prepared.plan.problem.metric]
+    errors = {}
+    for number, family in enumerate(("constant", "linear", "lightgbm")):
+        found = run(on, task(family, name=f"t{number:03d}"))
+        assert (found.state, found.reason, found.driver) == (DONE, "", "host")
+        assert found.error is not None and found.score is not None and found.bundle is not None
+        assert found.error == pytest.approx(1 - found.score if metric.greater_is_better else found.score)
+        assert len(found.fold_errors) == 5
+        sealed = Bundle.load(found.bundle)
+        told = sealed.predict_block(text_of(held.table))
+        if prepared.plan.problem.task is Task.REGRESSION:
+            values = np.array(told.column("prediction"))
+        else:
+            values = np.column_stack([np.array(column) for column in told.columns[1:]])
+        errors[family] = metric.error(held.y, values)
+        assert found.held_out is not None and found.held_out["how"] == "held_out"
+        assert found.held_out["score"] == pytest.approx(metric.score(held.y, values), abs=1e-9)
+        low, high = found.held_out["interval"]
+        assert low <= found.held_out["score"] <= high
+    assert errors["linear"] < errors["constant"] and errors["lightgbm"] < errors["constant"]
+
+
+def text_of(table: pa.Table) -> pa.Table:
+    """Clean rows as somebody would send them."""
+    return pa.table({name: table.column(name).cast(pa.string()) for name in table.column_names})
+
+
+def test_only_what_beats_the_best_is_sealed(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    first = run(on, task("linear"))
+    again = run(on, task("linear", name="t001", beat=list(first.fold_errors)))
+    assert again.error == first.error and again.bundle is None and again.held_out is None
+    better = run(on, task("linear", name="t002", beat=[error + 0.01 for error in first.fold_errors]))
+    assert better.bundle is not None and sorted(p.name for p in (on.scratch / "sealed").iterdir()) == ["t000", "t002"]
+
+
+def test_out_of_fold_predictions_are_kept_for_every_row_once(tmp_path: Path) -> None:
+    _, prepared, on = made(tmp_path)
+    found = run(on, task("linear", name="t007"))
+    with np.load(on.scratch / "oof" / "t007.npz", allow_pickle=False) as saved:
+        assert sorted(saved["rows"]) == list(range(len(prepared.dev.y)))
+        assert saved["predictions"].shape == (len(prepared.dev.y), 2)
+        pooled = METRICS["roc_auc"].score(prepared.dev.y[saved["rows"]], saved["predictions"])
+    assert found.score == pytest.approx(pooled, abs=0.02)
+
+
+def test_the_same_trial_twice_is_the_same(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    one, two = run(on, task("lightgbm")), run(on, task("lightgbm", name="t001"))
+    assert one.fold_errors == two.fold_errors and one.effort == two.effort
+
+
+@pytest.mark.parametrize(
+    "family, told",
+    [
+        ("Raising", "ZeroDivisionError: one by none"),
+        ("Hungry", "more memory than a trial may have"),
+        ("NotANumber", "not finite"),
+        ("TooFew", "shape"),
+        ("Nowhere", "has no 'Nowhere'"),
+    ],
+)
+def test_a_family_that_fails_becomes_a_sentence_and_the_bench_goes_on(tmp_path: Path, family: str, told: str) -> None:
+    _, _, on = made(tmp_path)
+    found = run(on, task(OWN + family))
+    assert (found.state, found.error, found.bundle) == (FAILED, None, None)
+    assert told in found.reason and list((on.scratch / "sealed").iterdir()) == []
+    assert run(on, task("linear", name="t001")).state == DONE
+
+
+def test_a_family_of_the_users_own_is_sealed_under_the_name_it_is_found_by(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    found = run(on, task(OWN + "Odd"))
+    assert found.state == DONE and found.bundle is not None, found.reason
+    assert Bundle.load(found.bundle, trust=(OWN + "Odd",)).manifest.family == OWN + "Odd"
+
+
+def test_a_lease_that_is_over_leaves_one_fold(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    found = run(on, task("lightgbm", {"rounds": 500}), Lease("t", 0.0, 0.0))
+    assert found.state == PARTIAL and "lease ended" in found.reason
+    assert len(found.fold_errors) == 1 and found.error is not None and found.bundle is not None
+
+
+def test_a_wish_to_stop_leaves_one_fold(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    (on.scratch / "stop").touch()
+    found = run(on, task("lightgbm", {"rounds": 500}))
+    assert found.state == PARTIAL and len(found.fold_errors) == 1
+
+
+def refit(rows: str, trial: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"kind": "refit", "trial": trial, "effort": {}, "rows": rows, "score": 0.5, "threads": 1, **more}
+
+
+def test_a_refit_learns_from_more_rows_and_keeps_the_score_that_was_measured(tmp_path: Path) -> None:
+    _, prepared, on = made(tmp_path)
+    trial = task("linear")["trial"]
+    dev = on.run(refit("dev", trial), LONG)
+    assert dev["complete"] and dev["rows"] == int(prepared.dev.usable.sum())
+    assert dev["importances"] is not None and dev["held_out"]["rows"] == len(prepared.held.y)
+    every = on.run(refit("all", trial, held_out=dev["held_out"]), LONG)
+    assert every["rows"] > dev["rows"] and every["held_out"] == dev["held_out"]
+    first, second = Bundle.load(dev["bundle"]), Bundle.load(every["bundle"])
+    assert first.id != second.id
+    assert second.manifest.facts["fitted_on"] == "all" and second.manifest.facts["fitted_rows"] == every["rows"]
+    assert first.manifest.facts["score"] == second.manifest.facts["score"] == dev["held_out"]["score"]
+
+
+def test_a_refit_cut_short_says_so(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    assert not on.run(refit("dev", task("lightgbm")["trial"]), Lease("t", 0.0, 0.0))["complete"]
+
+
+def test_effort_reaches_the_refit(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    done = on.run(refit("dev", task("lightgbm")["trial"], effort={"rounds": 3}), LONG)
+    assert Bundle.load(done["bundle"]).manifest.config["rounds"] == 3
+
+
+def test_without_held_out_rows_the_folds_score_and_it_is_corrected(tmp_path: Path) -> None:
+    _, prepared, on = made(tmp_path, columns(400))
+    outcomes = tuple(run(on, task(family, name=name)) for name, family in (("t000", "constant"), ("t001", "linear")))
+    assert outcomes[1].held_out == {
+        "score": outcomes[1].score,
+        "interval": None,
+        "how": "cross_validation",
+        "rows": 400,
+    }
+    rng = np.random.default_rng(0)
+    corrected = cross_validated(prepared.plan.problem, prepared.dev, outcomes, on.scratch, rng=rng)
+    assert corrected is not None and corrected.low < corrected.score < corrected.high
+    assert corrected.score == pytest.approx(outcomes[1].score, abs=0.03)
+
+
+def test_folds_in_time_are_corrected_over_the_rows_that_were_judged(tmp_path: Path) -> None:
+    table = columns(400)
+    table["day"] = (np.datetime64("2020-01-01") + np.arange(400)).astype(str).tolist()
+    _, prepared, on = made(tmp_path, table, time="day")
+    outcome = run(on, task("linear"))
+    assert len(outcome.fold_errors) == 5
+    rng = np.random.default_rng(0)
+    assert cross_validated(prepared.plan.problem, prepared.dev, (outcome,), on.scratch, rng=rng) is not None
+
+
+def test_weights_change_the_fit_and_the_score(tmp_path: Path) -> None:
+    table = columns(1200)
+    table["importance"] = [9 if city == "Ulm" else 1 for city in table["city"]]
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    weighed = run(made(tmp_path / "a", table, weight="importance")[2], task("linear"))
+    plain = run(made(tmp_path / "b", table, drop="row,value,importance")[2], task("linear"))
+    assert weighed.error != plain.error
+    assert weighed.held_out is not None and weighed.held_out["score"] != plain.held_out["score"]
+
+
+def test_a_late_bench_waits_for_its_data(tmp_path: Path) -> None:
+    wanted = spec(write(tmp_path / "table.csv", columns(1200)), drop="row,value", out=str(tmp_path / "run"))
+    under_way = small.course(wanted)
+    late = open_bench({"scratch": str(under_way.folder.scratch)})
+    assert isinstance(late, LateBench)
+    prepared = small.prepare(wanted)
+    small.write_setup(under_way, prepared)
+    assert run(late, task("constant")).score == 0.5
+
+
+def test_parts_are_joined_in_order(tmp_path: Path) -> None:
+    _, prepared, _ = made(tmp_path)
+    both = joined(prepared.dev, prepared.held)
+    assert len(both.y) == 1200 == both.table.num_rows == len(both.usable) == len(both.folds)
+    assert (both.y[: len(prepared.dev.y)] == prepared.dev.y).all() and both.weight is None

@@ -1,0 +1,227 @@
+"""Preparation: who stands on which side of the split, and that nothing of the plan has seen the other one."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lepton_ray.errors import DataError
+from lepton_ray.on_host.bench import Part
+from lepton_ray.on_host.preparation import Prepared, prepare
+from lepton_ray.table.schema import Kind, Task
+from tests.on_host.rows import Columns, columns, spec, write
+
+KEPT = {"drop": "row,value"}
+
+
+def prepared(folder: Path, table: Columns, **options: Any) -> Prepared:
+    return prepare(spec(write(folder / "table.csv", table), **options))
+
+
+def rows_of(part: Part | None, *names: str) -> list[tuple[Any, ...]]:
+    assert part is not None
+    return list(zip(*(part.table.column(name).to_pylist() for name in names), strict=True))
+
+
+def test_a_fifth_is_held_out_and_the_rest_cleaned(tmp_path: Path) -> None:
+    found = prepared(tmp_path, columns(), **KEPT)
+    assert found.how == "held_out" and (found.rows, found.columns) == (1500, 6)
+    assert found.held is not None and abs(len(found.held.y) - 300) < 10
+    assert len(found.dev.y) + len(found.held.y) == 1500
+    assert found.dev.table.schema.names == found.held.table.schema.names == ["age", "city", "height"]
+    assert [column.kind for column in found.plan.schema.columns] == [Kind.NUMBER, Kind.CATEGORY, Kind.NUMBER]
+    assert found.plan.problem.task is Task.BINARY and found.plan.problem.classes == ("no", "yes")
+    assert set(np.unique(found.dev.folds)) == {0, 1, 2, 3, 4}
+    assert found.held.folds.tolist() == [0] * len(found.held.y)
+
+
+def test_equal_rows_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
+    table = columns(700)
+    table = {name: [*cells, *cells] for name, cells in table.items()}
+    table["left"][700:] = reversed(table["left"][700:])  # equal but for what is to be learned
+    found = prepared(tmp_path, table, drop="row,value")
+    dev, held = rows_of(found.dev, "age", "city", "height"), rows_of(found.held, "age", "city", "height")
+    assert not set(dev) & set(held) and held
+    where: dict[Any, set[int]] = {}
+    for row, fold in zip(dev, found.dev.folds, strict=True):
+        where.setdefault(row, set()).add(int(fold))
+    assert {len(folds) for folds in where.values()} == {1}
+
+
+def test_a_dropped_number_does_not_tell_equal_rows_apart(tmp_path: Path) -> None:
+    table = columns(700)
+    table = {name: [*cells, *cells] for name, cells in table.items()}
+    table["row"] = [f"r{number}" for number in range(1400)]
+    found = prepared(tmp_path, table, **KEPT)
+    names = ("age", "city", "height")
+    assert not set(rows_of(found.dev, *names)) & set(rows_of(found.held, *names))
+
+
+def test_an_id_that_the_plan_leaves_out_is_no_reason_to_split_equal_rows(tmp_path: Path) -> None:
+    """Known limit: rows are keyed before a plan exists, so an id column must be dropped by name to be ignored."""
+    table = columns(700)
+    table = {name: [*cells, *cells] for name, cells in table.items()}
+    table["row"] = [f"r{number}" for number in range(1400)]
+    found = prepared(tmp_path, table, drop="value")
+    assert "row" not in found.plan.schema.names and len(found.dev.y) > 1000
+
+
+def test_the_same_seed_gives_the_same_split_folds_and_plan(tmp_path: Path) -> None:
+    table = columns()
+    one, same = prepared(tmp_path, table, **KEPT), prepared(tmp_path, table, **KEPT)
+    other = prepared(tmp_path, table, seed=1, **KEPT)
+    assert one.plan.to_json() == same.plan.to_json()
+    assert one.dev.table.equals(same.dev.table)
+    assert one.held is not None and same.held is not None and one.held.table.equals(same.held.table)
+    assert (one.dev.folds == same.dev.folds).all() and (one.dev.usable == same.dev.usable).all()
+    assert rows_of(one.held, "age", "height") != rows_of(other.held, "age", "height")
+
+
+def test_the_order_of_rows_and_the_way_they_are_stored_do_not_move_the_split(tmp_path: Path) -> None:
+    table = columns()
+    turned = {name: list(reversed(cells)) for name, cells in table.items()}
+    one, other = prepared(tmp_path, table, **KEPT), prepared(tmp_path, turned, **KEPT)
+    packed = tmp_path / "packed.csv.gz"
+    packed.write_bytes(gzip.compress(write(tmp_path / "table.csv", table).read_bytes()))
+    names = ("age", "city", "height")
+    expected = sorted(rows_of(one.held, *names))
+    assert expected == sorted(rows_of(other.held, *names))
+    assert expected == sorted(rows_of(prepare(spec(packed, **KEPT)).held, *names))
+
+
+def test_no_statistic_has_seen_the_held_out_rows(tmp_path: Path) -> None:
+    found = prepared(tmp_path, columns(), **KEPT)
+    assert found.held is not None
+    assert found.profile.rows == len(found.dev.y) == 1500 - len(found.held.y)
+    assert found.profile.column("height").values.distinct <= len(found.dev.y)
+
+
+def test_with_a_time_the_latest_rows_are_held_out_and_later_ones_never_train(tmp_path: Path) -> None:
+    table = columns()
+    day = np.random.default_rng(0).permutation(1500)
+    table |= {"day": (np.datetime64("2020-01-01") + day).astype(str).tolist(), "number": (day / 3).tolist()}
+    found = prepared(tmp_path, table, time="day", types="number=number", **KEPT)
+    assert found.how == "latest" and "day" not in found.plan.schema.names
+    dev = np.array([number for (number,) in rows_of(found.dev, "number")])
+    held = np.array([number for (number,) in rows_of(found.held, "number")])
+    assert held.min() > dev.max() and len(held) == 300
+    for fold in np.unique(found.dev.folds)[1:]:
+        assert dev[found.dev.folds == fold].min() > dev[found.dev.folds < fold].max()
+
+
+def test_groups_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
+    table = columns()
+    shop = np.random.default_rng(1).integers(0, 60, 1500)
+    table |= {"shop": [f"s{number}" for number in shop], "number": (shop * 1.5).tolist()}
+    found = prepared(tmp_path, table, group="shop", types="number=number", **KEPT)
+    assert "shop" not in found.plan.schema.names
+    dev = np.array([number for (number,) in rows_of(found.dev, "number")])
+    held = {number for (number,) in rows_of(found.held, "number")}
+    assert held and not held & set(dev.tolist())
+    for number in set(dev.tolist()):
+        assert len(set(found.dev.folds[dev == number])) == 1
+
+
+def test_weights_follow_their_rows(tmp_path: Path) -> None:
+    table = columns()
+    table["importance"] = [round(age / 10, 1) for age in table["age"]]
+    found = prepared(tmp_path, table, weight="importance", **KEPT)
+    assert "importance" not in found.plan.schema.names
+    for part in (found.dev, found.held):
+        assert part is not None and part.weight is not None
+        assert np.allclose(part.weight, [age / 10 for (age,) in rows_of(part, "age")])
+
+
+def test_a_test_file_is_what_is_scored_and_every_row_is_searched_on(tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", columns(120, seed=9))
+    found = prepared(tmp_path, columns(), test=str(test), **KEPT)
+    assert found.how == "test_file" and len(found.dev.y) == 1500
+    assert found.held is not None and len(found.held.y) == 120
+    assert rows_of(found.held, "age") == [(age,) for age in map(float, columns(120, seed=9)["age"])]
+
+
+def test_fewer_than_a_thousand_rows_are_all_cross_validated(tmp_path: Path) -> None:
+    found = prepared(tmp_path, columns(999), **KEPT)
+    assert found.how == "cross_validation" and found.held is None and len(found.dev.y) == 999
+    assert set(np.unique(found.dev.folds)) == {0, 1, 2, 3, 4}
+    assert prepared(tmp_path, columns(1000), **KEPT).held is not None
+
+
+def test_rows_without_a_target_are_on_neither_side(tmp_path: Path) -> None:
+    table = columns()
+    table["value"] = ["" if number % 5 == 0 else cell for number, cell in enumerate(table["value"])]
+    found = prepared(tmp_path, table, target="value", drop="row,left")
+    assert found.plan.problem.task is Task.REGRESSION
+    assert found.held is not None and len(found.dev.y) + len(found.held.y) == 1200
+    assert np.isfinite(found.dev.y).all() and np.isfinite(found.held.y).all()
+    assert len(found.dev.y) == len(found.dev.usable) == len(found.dev.folds) == found.dev.table.num_rows
+
+
+def test_row_rules_touch_training_rows_only(tmp_path: Path) -> None:
+    table = columns(1200)
+    rng = np.random.default_rng(0)
+    table |= {f"more{n}": rng.normal(size=1200).round(6).tolist() for n in range(3)}  # equal rows are no chance
+    table = {name: [*cells, *cells[:300]] for name, cells in table.items()}
+    found = prepared(tmp_path, table, **KEPT)
+    assert found.held is not None and len(found.dev.y) + len(found.held.y) == 1500
+    rows = rows_of(found.dev, "age", "city", "height")
+    assert int(found.dev.usable.sum()) == len(set(rows)) < len(rows)
+
+
+def test_a_column_that_knows_the_answer_is_set_aside_untold(tmp_path: Path) -> None:
+    table = columns()
+    table["gone"] = ["G" if left == "yes" else "S" for left in table["left"]]
+    found = prepared(tmp_path, table, **KEPT)
+    assert "gone" not in found.plan.schema.names
+    assert any(finding.kind == "leak" and finding.column == "gone" for finding in found.plan.findings)
+    kept = prepared(tmp_path, table, types="gone=category", **KEPT)
+    assert "gone" in kept.plan.schema.names
+
+
+def test_a_plan_is_taken_as_it_is_given(tmp_path: Path) -> None:
+    table = columns()
+    first = prepared(tmp_path, table, **KEPT)
+    path = tmp_path / "plan.json"
+    facts = json.loads(first.plan.to_json())
+    (value,) = [column for column in facts["columns"] if column["name"] == "value"]
+    value["use"] = True
+    path.write_text(json.dumps(facts))
+    edited = prepared(tmp_path, table, plan=str(path))
+    assert "value" in edited.plan.schema.names and "value" not in first.plan.schema.names
+    with pytest.raises(DataError, match="for the target 'left', not 'value'"):
+        prepared(tmp_path, table, target="value", plan=str(path))
+
+
+@pytest.mark.parametrize("role", ["target", "weight", "group", "time"])
+def test_a_column_that_is_not_there_is_named_with_its_nearest(tmp_path: Path, role: str) -> None:
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, columns(50), **{role: "hight"})
+    assert f"'hight' (--{role})" in caught.value.what and "height" in caught.value.hint
+
+
+def test_ragged_rows_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "table.csv", columns())
+    path.write_text(path.read_text() + "1,2,3\n4,5,6,7,8,9,10\n")
+    found = prepare(spec(path, **KEPT))
+    assert (found.rejected, found.rows) == (2, 1500)
+    assert [row.text for row in found.source.rejected.rows] == ["1,2,3", "4,5,6,7,8,9,10"]
+
+
+def test_a_table_that_ships_is_named(tmp_path: Path) -> None:
+    found = prepare(spec(tmp_path, table="builtin:breast_cancer", target="diagnosis"))
+    assert found.source.name == "breast_cancer" and found.rows == 569
+
+
+def test_parts_survive_the_disk(tmp_path: Path) -> None:
+    table = columns()
+    table["importance"] = [round(age / 10, 1) for age in table["age"]]
+    found = prepared(tmp_path, table, weight="importance", **KEPT)
+    found.save(tmp_path)
+    for name, part in {"dev": found.dev, "held": found.held}.items():
+        back = Part.load(tmp_path, name)
+        assert part is not None and back.table.equals(part.table)
+        for field in ("y", "weight", "usable", "folds"):
+            assert (getattr(back, field) == getattr(part, field)).all()
