@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
-from lepton_ray.errors import Interrupted, LeptonError, MoneyError, SearchError
+from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
 from lepton_ray.on_host import finishing, messages, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.course import (
     REPORT_SECONDS,
     SERVE_SECONDS,
+    START_SECONDS,
     Course,
     Progress,
     Screen,
@@ -19,7 +21,7 @@ from lepton_ray.on_host.course import (
     listen,
 )
 from lepton_ray.on_host.opening import open_desk
-from lepton_ray.on_host.preparation import Prepared, prepare
+from lepton_ray.on_host.preparation import Prepared, open_table, prepare, require_columns
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
 from lepton_ray.on_ray.port import Port
@@ -35,6 +37,15 @@ RAY_THERE_SECONDS = 12.0
 """The same where Ray boots in any case, for the endpoint."""
 GRACE_SECONDS = 1.5
 """How long after its lease a trial may take to judge and seal what it has, on two busy cores."""
+LARGE_BYTES = 64 * 2**20
+"""A table up to this size is read in memory; a larger one by Ray Data, if the time reaches."""
+MEMORY_PER_BYTE = 7.5
+"""The most memory that reading, profiling and cleaning took, per byte of text."""
+BYTES_PER_SECOND = 12e6
+RAY_READ_SECONDS = 12.0
+"""Ray's start, and its first task."""
+RAY_BYTES_PER_SECOND = 6e6
+"""For each core."""
 TRIAL_MEMORY_SHARE = 0.4
 OBJECT_STORE_BYTES = 150 * 2**20
 PRELOAD = ("lepton_ray.on_host.bench", "lepton_ray.models.linear", "lightgbm")
@@ -67,6 +78,8 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     door = open_door(course, hands)
     finished = finish(course, hands, prepared, desk, sealer)
     report(course, prepared, desk, sealer, finished)
+    if isinstance(door, LeptonError):
+        raise door
     if door is not None:
         serve(course, door, prepared, sealer)
     course.screen.close()
@@ -75,8 +88,6 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
 
 def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
     """Start the worker, which imports while the table is read, and decide whether Ray is worth its start."""
-    import psutil
-
     memory = int(psutil.virtual_memory().available * TRIAL_MEMORY_SHARE)
     worker = Worker.start(
         "lepton_ray.on_host.bench:open_bench",
@@ -97,7 +108,7 @@ def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
 def ready(course: Course, hands: Hands) -> Prepared:
     """Read the table, set rows apart, plan and clean; then Ray may boot."""
     course.meter.enter("read")
-    prepared = prepare(course.spec)
+    prepared = prepare_table(course, hands)
     course.folder.write("plan.json", prepared.plan.to_json())
     course.folder.write_json("profile.json", prepared.profile.to_dict())
     if prepared.rejected:
@@ -108,6 +119,46 @@ def ready(course: Course, hands: Hands) -> Prepared:
     if hands.session is not None:
         hands.session.start()
     return prepared
+
+
+def prepare_table(course: Course, hands: Hands) -> Prepared:
+    """Make the table ready: in memory, or through Ray where it is large and the time reaches.
+
+    Raises:
+        MoneyError: it cannot be read before the wall. EnvironmentFault: nor does it fit into memory.
+    """
+    source = open_table(course.spec.table)
+    require_columns(source.names, course.spec)
+    size, free = source.expanded_bytes, psutil.virtual_memory().available
+    if source.frame is not None or size <= LARGE_BYTES:
+        return prepare(course.spec, source)
+    around = course.clock() + START_SECONDS + REPORT_SECONDS + course.budget.wall_seconds - course.end
+    in_memory = around + size / BYTES_PER_SECOND
+    with_ray = around + RAY_READ_SECONDS + size / (RAY_BYTES_PER_SECOND * hands.cpus)
+    if hands.session is not None and course.budget.wall_seconds >= with_ray and ray_is_up(course, hands.session):
+        from lepton_ray.on_ray import tables
+
+        return tables.prepare(course.spec, source, free)
+    if size * MEMORY_PER_BYTE <= free:
+        course.budget.refuse(min(in_memory, with_ray))
+        return prepare(course.spec, source)
+    course.budget.refuse(max(with_ray, around + RAY_WORTH_SECONDS))
+    raise EnvironmentFault(
+        f"{source.name} takes about {size * MEMORY_PER_BYTE / 2**30:.1f} GiB of memory to read at once, and "
+        f"{free / 2**30:.1f} GiB are free.",
+        "Free memory or take fewer rows; with Ray it would be read in parts.",
+    )
+
+
+def ray_is_up(course: Course, session: Session) -> bool:
+    """Boot Ray before the table is read, and wait for it."""
+    course.meter.enter("start Ray")
+    try:
+        session.start().wait(course.end - course.clock())
+    except EnvironmentFault as fault:
+        course.screen.say(f"Ray did not start ({fault}); the table is read without it.")
+    course.meter.enter("read")
+    return session.error is None and session.ready.is_set()
 
 
 def search(course: Course, hands: Hands, desk: Desk) -> None:
@@ -218,12 +269,18 @@ def report(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finis
     sealer.update(report=str(course.folder.report))
 
 
-def open_door(course: Course, hands: Hands) -> FrontDoor | None:
-    """Begin to bring up Serve's proxy, where an endpoint is wanted and Ray is there; it goes on in the background."""
+def open_door(course: Course, hands: Hands) -> FrontDoor | LeptonError | None:
+    """Begin to bring up Serve's proxy, where an endpoint is wanted; it goes on in the background.
+
+    A Ray that is not there is a fault to be told at the end: the model is finished and reported without it.
+    """
     session = hands.session
     if hands.port is None or session is None:
         return None
-    session.wait(max(0.0, course.end - course.clock()))
+    try:
+        session.wait(max(0.0, course.end - course.clock() - REPORT_SECONDS))
+    except LeptonError as fault:
+        return ServingError(f"The endpoint was not brought up: {fault.what}", fault.hint)
     return FrontDoor(hands.port).open()
 
 

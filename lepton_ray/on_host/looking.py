@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from lepton_ray.on_host.preparation import open_table, without_leaks
+from lepton_ray.on_host.preparation import LEAK_SAMPLE_ROWS, open_table, without_leaks
 from lepton_ray.table import kinds
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
 from lepton_ray.table.column_plan import IN_WORDS, ColumnPlan
+from lepton_ray.table.passes import Sample
 from lepton_ray.table.profile import Profile, profile_block
-from lepton_ray.table.splitting import key_columns, row_keys
+from lepton_ray.table.splitting import key_columns, row_keys, sample_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def look_at(table: str, *, target: str | None, types: dict[str, str] | None = No
     if target is not None:
         plan = make_plan(profile, target=target, types=types or {})
         keys = row_keys(raw, key_columns(raw.column_names, target=target))
-        plan = without_leaks(plan, raw, keys)
+        plan = without_leaks(plan, Sample.of(raw, sample_order(keys), LEAK_SAMPLE_ROWS))
         said += [str(finding) for finding in plan.findings]
         plans = {column.name: column for column in (*plan.columns, plan.target)}
     else:

@@ -1,16 +1,19 @@
 """From a table to what a search needs: rows held out first, then a profile, a plan and clean columns of the rest.
 
 The part that is held out is set aside by a hash of each raw row before anything is looked at, so no statistic of the
-plan has seen it. It knows nothing about trials, money or Ray.
+plan has seen it. The same three passes go over a table in memory and over the blocks of one that is not. It knows
+nothing about trials, money or Ray.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError
@@ -19,21 +22,43 @@ from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
-from lepton_ray.table.profile import Profile, profile_block
+from lepton_ray.table.passes import (
+    Blocks,
+    Clean,
+    Cleaned,
+    Count,
+    InMemory,
+    LookAt,
+    ProfileOne,
+    Rows,
+    Sample,
+    Sight,
+    Split,
+    Survey,
+)
+from lepton_ray.table.profile import Profile
+from lepton_ray.table.schema import Kind
 from lepton_ray.table.source import Source, open_source
 from lepton_ray.table.splitting import (
+    Census,
+    Holdout,
     fold_ids,
-    holdout_mask,
     key_columns,
-    latest_mask,
     needs_cross_validation,
-    row_keys,
-    sample_mask,
     time_folds,
-    times,
+    time_plan,
 )
 
 LEAK_SAMPLE_ROWS = 20_000
+
+
+class Summand(Protocol):
+    """An answer that adds up over the blocks of a table."""
+
+    def add(self, other: Self) -> Self: ...
+
+
+Sum = TypeVar("Sum", bound=Summand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +69,7 @@ class Prepared:
         dev: what the search may see; held: what only the final score sees, None under cross-validation.
         how: "held_out", "latest", "test_file" or "cross_validation".
         profile: of the development part.
+        note: what to say if not every row is learned from.
     """
 
     plan: CleaningPlan
@@ -55,6 +81,7 @@ class Prepared:
     columns: int
     source: Source
     rejected: int
+    note: str | None = None
 
     def save(self, scratch: Path) -> None:
         """Write what a bench loads, but for its setup."""
@@ -64,35 +91,76 @@ class Prepared:
             self.held.save(scratch, "held")
 
 
-def prepare(spec: RunSpec) -> Prepared:
-    """Read, split, profile, plan and clean a table that fits into memory."""
-    source = open_table(spec.table)
-    raw = source.read()
-    require_columns(raw.column_names, spec)
-    names = [name for name in raw.column_names if name not in spec.drop]
-    keys = row_keys(raw, key_columns(names, target=spec.target, weight=spec.weight, group=spec.group), spec.seed)
-    when = times(raw, spec.time) if spec.time else None
-    apart, how = set_apart(raw.num_rows, keys, when, tested=spec.test is not None)
-    dev_raw = raw.filter(pa.array(~apart)) if apart.any() else raw
-    profile = profile_block(dev_raw)
-    plan = plan_for(profile, spec)
+def prepare(spec: RunSpec, source: Source | None = None) -> Prepared:
+    """Make a table ready that fits into memory."""
+    source = source or open_table(spec.table)
+    return prepare_blocks(spec, source, InMemory(source.read()))
+
+
+def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = math.inf) -> Prepared:
+    """Split, profile, plan and clean a table, block by block; ``room``: bytes that its clean rows may take."""
+    require_columns(source.names, spec)
+    names = [name for name in source.names if name not in spec.drop]
+    columns = key_columns(names, target=spec.target, weight=spec.weight, group=spec.group)
+    when = None if spec.time is None else time_plan(joined(blocks.each(ProfileOne(spec.time))))
+    split = Split(tuple(columns), spec.seed, when)
+    rows, holdout, how, sight = surveyed(blocks, split, tested=spec.test is not None)
+    plan = plan_for(sight.profile, spec)
     if spec.plan is None:
-        plan = without_leaks(plan, dev_raw, keys[~apart])
-    folds = fold_ids(keys[~apart], N_FOLDS) if when is None else folds_in_time(when[~apart])
-    dev = clean_part(plan, dev_raw, folds)
-    held = clean_part(plan, raw.filter(pa.array(apart))) if apart.any() else None
+        plan = without_leaks(plan, sight.sample)
+    share = min(1.0, room / (sight.profile.rows * bytes_per_row(plan, sight.profile)))
+    dev, held = (Cleaned.join(parts) for parts in zip(*blocks.each(Clean(plan, split, holdout, share)), strict=True))
     if spec.test is not None:
-        held, how = clean_part(plan, open_table(spec.test).read()), "test_file"
+        tested = Rows(open_table(spec.test).read())
+        held, how = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0], "test_file"
+    folds = fold_ids(dev.order, N_FOLDS) if when is None else folds_in_time(-dev.order)
     return Prepared(
         plan=plan,
-        dev=dev,
-        held=held,
+        dev=part_of(plan, dev, folds),
+        held=part_of(plan, held) if len(held.y) else None,
         how=how,
-        profile=profile,
-        rows=raw.num_rows,
-        columns=raw.num_columns,
+        profile=sight.profile,
+        rows=rows,
+        columns=len(source.names),
         source=source,
         rejected=source.rejected.count,
+        note=note_of(share, len(dev.y), sight.profile.rows),
+    )
+
+
+def surveyed(blocks: Blocks, split: Split, *, tested: bool) -> tuple[int, Holdout, str, Sight]:
+    """How many rows there are, which are held out and how, and what the others look like."""
+    sight = None
+    if blocks.rows_about is None or split.time is not None:
+        census = joined(blocks.each(Count(split)))
+        holdout, how = set_apart(census, split, tested=tested)
+    else:
+        guess = Holdout() if tested else Holdout.guess(blocks.rows_about)
+        survey = joined(blocks.each(Survey(split, guess, LEAK_SAMPLE_ROWS)))
+        census = survey.census
+        holdout, how = set_apart(census, split, tested=tested)
+        sight = survey.settle(LookAt(split, holdout, LEAK_SAMPLE_ROWS), guess)
+    return census.rows, holdout, how, sight or joined(blocks.each(LookAt(split, holdout, LEAK_SAMPLE_ROWS)))
+
+
+def joined(answers: Iterable[Sum]) -> Sum:
+    """The answers of all blocks as one."""
+    return reduce(lambda one, other: one.add(other), answers)
+
+
+def bytes_per_row(plan: CleaningPlan, profile: Profile) -> float:
+    """About how many bytes a clean row takes."""
+    texts = [profile.column(column.name) for column in plan.schema.columns if column.kind in (Kind.CATEGORY, Kind.TEXT)]
+    return 8.0 * (len(plan.schema.columns) + 4) + sum(text.bytes / max(text.rows, 1) for text in texts)
+
+
+def note_of(share: float, kept: int, rows: int) -> str | None:
+    """What to say if not every row is learned from."""
+    if share >= 1:
+        return None
+    return (
+        f"{kept:,} of {rows:,} rows are learned from, chosen evenly by a hash of each row: more do not fit into this "
+        "machine's memory"
     )
 
 
@@ -104,13 +172,11 @@ def open_table(table: str) -> Source:
     return open_source(table)
 
 
-def set_apart(n_rows: int, keys: np.ndarray, when: np.ndarray | None, *, tested: bool) -> tuple[np.ndarray, str]:
-    """(n,) True where a row is held out, and how."""
-    if tested or needs_cross_validation(n_rows):
-        return np.zeros(n_rows, bool), "cross_validation"
-    if when is not None:
-        return latest_mask(when), "latest"
-    return holdout_mask(keys), "held_out"
+def set_apart(census: Census, split: Split, *, tested: bool) -> tuple[Holdout, str]:
+    """Which rows are held out, and how."""
+    if tested or needs_cross_validation(census.rows):
+        return Holdout(), "cross_validation"
+    return census.holdout(), "held_out" if split.time is None else "latest"
 
 
 def require_columns(names: Sequence[str], spec: RunSpec) -> None:
@@ -147,10 +213,10 @@ def plan_for(profile: Profile, spec: RunSpec) -> CleaningPlan:
     )
 
 
-def without_leaks(plan: CleaningPlan, raw: pa.Table, keys: np.ndarray) -> CleaningPlan:
+def without_leaks(plan: CleaningPlan, sample: Sample) -> CleaningPlan:
     """The plan with columns set aside that seem to know the answer, judged on a sample of the development rows."""
-    sample = raw.filter(pa.array(sample_mask(keys, LEAK_SAMPLE_ROWS)))
-    return plan.set_aside(leak_suspects(sample, plan, plan.labels(sample)))
+    rows = sample.in_order()
+    return plan.set_aside(leak_suspects(rows, plan, plan.labels(rows)))
 
 
 def folds_in_time(when: np.ndarray) -> np.ndarray:
@@ -161,14 +227,10 @@ def folds_in_time(when: np.ndarray) -> np.ndarray:
     return folds
 
 
-def clean_part(plan: CleaningPlan, raw: pa.Table, folds: np.ndarray | None = None) -> Part:
-    """Clean columns and labels; rows without a label are left out."""
-    y = plan.labels(raw)
-    known = np.isfinite(y) if y.dtype.kind == "f" else y >= 0
-    table, weight = plan.clean(raw), plan.weights(raw)
-    folds = np.zeros(len(y), np.int64) if folds is None else folds
-    if not known.all():
-        table = table.filter(pa.array(known))
-        y, folds = y[known], folds[known]
-        weight = None if weight is None else weight[known]
-    return Part(table.combine_chunks(), y, weight, plan.training_rows(table, y), folds)
+def part_of(plan: CleaningPlan, rows: Cleaned, folds: np.ndarray | None = None) -> Part:
+    """Clean rows as a part; those without a label are left out."""
+    known = np.isfinite(rows.y) if rows.y.dtype.kind == "f" else rows.y >= 0
+    folds = np.zeros(len(rows.y), np.int64) if folds is None else folds
+    rows, folds = rows.filter(known), folds[known]
+    table = rows.table.combine_chunks()
+    return Part(table, rows.y, rows.weight, plan.training_rows(table, rows.y), folds)

@@ -87,6 +87,8 @@ def sentences_of(prepared: Prepared) -> list[str]:
     ]
     if prepared.rejected:
         said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
+    if prepared.note:
+        said.append(prepared.note)
     return [*said, *(f"! {finding}" for finding in prepared.plan.findings)]
 
 

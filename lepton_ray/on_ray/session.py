@@ -119,7 +119,12 @@ class Session:
         self._thread = threading.Thread(target=self._live, name="ray-session", daemon=True)
 
     def start(self) -> "Session":
-        """Begin to boot and return at once. The environment is written before anyone else can import ``ray``."""
+        """Begin to boot and return at once. The environment is written before anyone else can import ``ray``.
+
+        A session that has begun already goes on.
+        """
+        if self._thread.ident is not None:
+            return self
         if not _running():
             write_environment()
         self._thread.start()

@@ -52,10 +52,21 @@ def hash_column(column: Any) -> Hashes:
 
 def hash_rows(block: Any, columns: Sequence[str], seed: int = 0) -> Hashes:
     """One hash per row of a raw block over the named columns, in their order."""
-    keys = np.full(block.num_rows, np.uint64(seed % 2**64))
-    present = set(block.column_names)
+    return hash_rows_and_part(block, columns, columns, seed)[1]
+
+
+def hash_rows_and_part(block: Any, columns: Sequence[str], part: Sequence[str], seed: int) -> tuple[Hashes, Hashes]:
+    """One hash per row over the named columns, and one over a part of them (in the same order) with a seed.
+
+    A column is hashed once for both, which is most of the work.
+    """
+    present, some = set(block.column_names), set(part)
+    whole, partly = np.zeros(block.num_rows, np.uint64), np.full(block.num_rows, np.uint64(seed % 2**64))
     for name in columns:
         if name not in present:
             raise DataError(f"The table has no column {name!r}.", "Give a table with the columns of the first one.")
-        keys = mix(keys * _STEP + hash_column(block.column(name)))
-    return mix(keys)
+        hashes = hash_column(block.column(name))
+        whole = mix(whole * _STEP + hashes)
+        if name in some:
+            partly = mix(partly * _STEP + hashes)
+    return mix(whole), mix(partly)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from lepton_ray.errors import DataError
 from lepton_ray.table import dates, numerals, values
-from lepton_ray.table.hashing import hash_rows, hash_values
+from lepton_ray.table.hashing import Hashes, hash_rows, hash_values
 from lepton_ray.table.sums import MAX_ROWS, as_fraction, exact_sum
 from lepton_ray.table.tally import Extremes, RowTally, Tally, extremes, merge_extremes, tally
 
@@ -192,12 +192,15 @@ def profile_blocks(blocks: Iterable[Any]) -> Profile:
     return reduce(merge, map(profile_block, blocks))
 
 
-def profile_block(block: Any) -> Profile:
-    """The profile of one raw block."""
+def profile_block(block: Any, row_hashes: Hashes | None = None) -> Profile:
+    """The profile of one raw block; ``row_hashes`` over its columns in order of their names, if they are known."""
+    hashes = hash_rows(block, sorted(block.column_names)) if row_hashes is None else row_hashes
     if block.num_rows > MAX_ROWS:
-        return profile_blocks(block.slice(start, MAX_ROWS) for start in range(0, block.num_rows, MAX_ROWS))
+        starts = range(0, block.num_rows, MAX_ROWS)
+        parts = (profile_block(block.slice(i, MAX_ROWS), hashes[i : i + MAX_ROWS]) for i in starts)
+        return reduce(merge, parts)
     columns = tuple(profile_column(name, block.column(name)) for name in block.column_names)
-    return Profile(block.num_rows, columns, RowTally.of(hash_rows(block, sorted(block.column_names))))
+    return Profile(block.num_rows, columns, RowTally.of(hashes))
 
 
 def profile_column(name: str, column: Any) -> ColumnProfile:

@@ -1,13 +1,13 @@
 """One file as raw blocks: CSV (every cell a string), Parquet, JSON lines, each also gzipped. Decides nothing."""
 
 import gzip
-import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.json as pj
@@ -33,6 +33,8 @@ class Rejected:
 
 
 Keep = Callable[[Rejected], None]
+Span = tuple[int, int]
+"""From and to (not included) within a file: bytes of a CSV file, row groups of a Parquet file."""
 
 
 def opened(path: Path) -> Any:
@@ -48,6 +50,13 @@ def opened(path: Path) -> Any:
         raise DataError(f"{path} cannot be read: permission denied.", "Give yourself the right to read it.") from None
     except OSError as fault:
         raise DataError(f"{path} cannot be read: {fault.strerror or fault}.", "Check the file.") from None
+
+
+def _stretch(path: Path, span: Span) -> Any:
+    """Some of the bytes of a file, without copying them."""
+    with pa.memory_map(str(path)) as mapped:
+        mapped.seek(span[0])
+        return mapped.read_buffer(span[1] - span[0])
 
 
 def head_of(path: Path) -> bytes:
@@ -106,13 +115,14 @@ def _high_bytes(path: Path) -> bytes:
         return bytes(sorted(found))
 
 
-def read_csv(path: Path, dialect: Dialect, keep: Keep) -> Iterator[Any]:
-    """The blocks of a CSV file, every cell a string; rows of another width go to ``keep``.
+def read_csv(path: Path, dialect: Dialect, keep: Keep, span: Span | None = None) -> Iterator[Any]:
+    """The blocks of a CSV file, or of a stretch of it, every cell a string; rows of another width go to ``keep``.
 
     Where a quote is opened and never closed, the row that it stands in goes to ``keep`` too, and the lines that it
     would swallow are read again, after the others.
     """
-    header, rest = dialect.header, None
+    header = dialect.header and (span is None or not span[0])
+    rest = None if span is None else _stretch(path, span)
     for _ in range(_MAX_OPEN_QUOTES):
         swallowed: list[str] = []
         yield from _read_stream(path, rest, dialect, _without_open_quotes(keep, swallowed), header)
@@ -135,7 +145,7 @@ def _without_open_quotes(keep: Keep, swallowed: list[str]) -> Keep:
     return keep_first_line
 
 
-def _read_stream(path: Path, rest: bytes | None, dialect: Dialect, keep: Keep, header: bool) -> Iterator[Any]:
+def _read_stream(path: Path, rest: Any, dialect: Dialect, keep: Keep, header: bool) -> Iterator[Any]:
     """The blocks of a CSV file, or of a rest of one."""
 
     def set_aside(row: Any) -> str:
@@ -146,7 +156,7 @@ def _read_stream(path: Path, rest: bytes | None, dialect: Dialect, keep: Keep, h
     read = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=dialect.encoding)
     parse = pv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=set_aside)
     convert = pv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    with opened(path) if rest is None else io.BytesIO(rest) as stream:
+    with opened(path) if rest is None else pa.BufferReader(rest) as stream:
         try:
             for batch in pv.open_csv(stream, read, parse, convert):
                 block = pa.Table.from_batches([batch])
@@ -165,20 +175,21 @@ def _read_stream(path: Path, rest: bytes | None, dialect: Dialect, keep: Keep, h
         yield last
 
 
-def _quotes(path: Path, rest: bytes | None) -> int:
+def _quotes(path: Path, rest: Any) -> int:
     """How many quotes a file, or the rest of one, holds."""
     if rest is not None:
-        return rest.count(b'"')
+        return int((np.frombuffer(rest, np.uint8) == ord('"')).sum())
     with opened(path) as file:
         return sum(chunk.count(b'"') for chunk in iter(lambda: file.read(BLOCK_BYTES), b""))
 
 
-def read_parquet(path: Path) -> Iterator[Any]:
-    """The blocks of a Parquet file."""
+def read_parquet(path: Path, span: Span | None = None) -> Iterator[Any]:
+    """The blocks of a Parquet file, or of some of its row groups."""
     try:
         with opened(path) as file:
             whole = pa.BufferReader(file.read()) if isinstance(file, gzip.GzipFile) else file
-            for batch in pq.ParquetFile(whole).iter_batches(_PARQUET_ROWS, use_threads=False):
+            groups = None if span is None else range(*span)
+            for batch in pq.ParquetFile(whole).iter_batches(_PARQUET_ROWS, row_groups=groups, use_threads=False):
                 block = pa.Table.from_batches([batch]).replace_schema_metadata(None)
                 yield block.rename_columns([name.strip() for name in block.column_names])
     except (pa.ArrowException, OSError) as fault:

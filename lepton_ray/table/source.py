@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from lepton_ray.errors import DataError
 from lepton_ray.table import frames, reading, values
 from lepton_ray.table.dialect import Dialect, check_names
+from lepton_ray.table.pieces import PIECE_BYTES, Piece, expanded_bytes, parquet_rows, pieces_of
 from lepton_ray.table.reading import Rejected
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
@@ -30,6 +31,16 @@ class RejectedRows:
         self.count += 1
         if len(self.rows) < KEPT_REJECTED:
             self.rows.append(row)
+
+    def extend(self, other: "RejectedRows", rows_before: int) -> None:
+        """Set those of another part of the table aside, of whose file so many rows come before."""
+        self.count += other.count
+        for row in other.rows[: KEPT_REJECTED - len(self.rows)]:
+            self.rows.append(replace(row, row=None if row.row is None else row.row + rows_before))
+
+    def clear(self) -> None:
+        """Forget them, before reading anew."""
+        self.count, self.rows[:] = 0, []
 
     def write(self, path: Path) -> None:
         """Write them as a CSV file: file, row, text."""
@@ -69,15 +80,19 @@ class Source:
 
     def blocks(self) -> Iterator[Any]:
         """The raw blocks, file by file; ``rejected`` is filled on the way."""
-        self.rejected.count, self.rejected.rows[:] = 0, []
+        self.rejected.clear()
         if self.frame is not None:
             yield self.frame
             return
         rows = 0
         for i in range(len(self.files)):
-            for block in self.file_blocks(i, self.rejected.add):
+            for block in self.piece_blocks(Piece(i), self.rejected.add):
                 rows += block.num_rows
                 yield block
+        self.require_rows(rows)
+
+    def require_rows(self, rows: int) -> None:
+        """Refuse a table of which so many rows were read, if that makes no table."""
         if not rows:
             raise DataError(f"{self.name} has a header but no rows.", "Give a table with at least two rows.")
         if self.rejected.count > rows:
@@ -87,17 +102,36 @@ class Source:
                 "Check the delimiter and the quotes.",
             )
 
-    def file_blocks(self, i: int, keep: reading.Keep) -> Iterator[Any]:
-        """The raw blocks of one file, for readers that share the files out; ragged rows go to ``keep``."""
-        path = self.files[i]
+    @property
+    def expanded_bytes(self) -> int:
+        """About how large the table is once it is unzipped and its numbers are plain."""
+        return self.size_bytes if self.frame is not None else expanded_bytes(self.format, self.files)
+
+    def rows_about(self) -> int | None:
+        """About how many rows there are, from the first block of a CSV file; None where this is not soon found out."""
+        if self.format == "parquet":
+            return parquet_rows(self.files)
+        first = next(self.piece_blocks(Piece(0), lambda row: None), None) if self.format == "csv" else None
+        if first is None:
+            return None
+        size = min(reading.BLOCK_BYTES, expanded_bytes("csv", self.files[:1]))
+        return int(first.num_rows * self.expanded_bytes / size)
+
+    def pieces(self, piece_bytes: int = PIECE_BYTES) -> list[Piece]:
+        """The parts that can be read side by side, in the order of their rows."""
+        return pieces_of(self.format, self.files, self.dialects, piece_bytes)
+
+    def piece_blocks(self, piece: Piece, keep: reading.Keep) -> Iterator[Any]:
+        """The raw blocks of one piece; ragged rows go to ``keep``, counted from the first row of the piece."""
+        path = self.files[piece.file]
         if self.format == "csv":
-            found = reading.read_csv(path, self.dialects[i], keep)
+            found = reading.read_csv(path, self.dialects[piece.file], keep, piece.span)
         elif self.format == "parquet":
-            found = reading.read_parquet(path)
+            found = reading.read_parquet(path, piece.span)
         else:
             found = reading.read_jsonl(path, keep)
         for block in found:
-            yield block if self.format == "jsonl" and not i else _aligned(path, block, self.names)
+            yield block if self.format == "jsonl" and not piece.file else _aligned(path, block, self.names)
 
     def read(self) -> Any:
         """The whole table in memory."""

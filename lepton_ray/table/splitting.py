@@ -4,6 +4,7 @@ Rows that are equal but for the target have equal keys, so they never stand on t
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lepton_ray.errors import DataError
+from lepton_ray.table.column_plan import ColumnPlan
 from lepton_ray.table.hashing import Hashes, hash_rows, mix
 from lepton_ray.table.kinds import judge
-from lepton_ray.table.profile import profile_column
+from lepton_ray.table.profile import ColumnProfile, profile_column
 from lepton_ray.table.schema import Kind
 from lepton_ray.table.values import MISSING_WORDS
 
@@ -21,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 
 SHARE = 0.2
 MIN_HELD_OUT, MAX_HELD_OUT = 200, 50_000
-_FOLD_SALT, _SAMPLE_SALT = 1, 2
+_FOLD_SALT, _SAMPLE_SALT, _SHARE_SALT = 1, 2, 3
 
 
 def needs_cross_validation(n_rows: int) -> bool:
@@ -46,42 +48,99 @@ def held_out_count(n_rows: int) -> int:
 
 def holdout_mask(keys: Hashes, count: int | None = None) -> Mask:
     """Hold out the rows with the smallest keys; rows with one key stay together, so the count may miss a little."""
-    return np.asarray(keys <= holdout_bound(keys, count), dtype=bool)
+    return Census.of(keys, None).holdout(count).mask(keys)
 
 
-def holdout_bound(keys: Hashes, count: int | None = None) -> np.uint64:
-    """The largest key that is held out, for tables whose blocks are split one by one."""
-    return np.uint64(_cut(keys, held_out_count(len(keys)) if count is None else count))
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Which rows are held out: those that come no later than ``bound`` in the order; None: no row."""
+
+    bound: Any = None
+
+    def mask(self, order: npt.NDArray[Any]) -> Mask:
+        """(n,) True where a row is held out; a row without a place in the order (NaN) never is."""
+        if self.bound is None:
+            return np.zeros(len(order), dtype=bool)
+        return np.asarray(order <= self.bound, dtype=bool)
+
+    @classmethod
+    def guess(cls, rows: int) -> "Holdout":
+        """Half as many rows again as are held out by their keys from so many, if the keys are spread evenly."""
+        share = min(1.5 * held_out_count(rows) / max(rows, 1), 0.999)
+        return cls(np.uint64(share * 2.0**64))
+
+    def covers(self, other: "Holdout") -> bool:
+        """Whether it holds out every row that the other does."""
+        return other.bound is None or (self.bound is not None and bool(other.bound <= self.bound))
 
 
-def _cut(order: npt.NDArray[Any], count: int) -> Any:
-    """The value up to which (inclusive) about ``count`` rows lie, and never all of them."""
-    distinct, sizes = np.unique(order, return_counts=True)
-    if len(distinct) < 2:
-        raise DataError(
-            "The rows cannot be held out: all belong to one group, or are equal.", "Check the group or time column."
-        )
-    upto = np.cumsum(sizes)[:-1]
-    return distinct[int(np.argmin(np.abs(upto - count)))]
+@dataclass(frozen=True, slots=True, eq=False)
+class Census:
+    """How many rows there are, and the first places in the order of the rows, each with its exact count.
+
+    The order is that of the keys, or of the times, latest first. Places are kept as far as a holdout can reach, and
+    what is first in the whole is first in every part: merging loses nothing.
+    """
+
+    rows: int
+    places: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64]
+    more: bool
+
+    @classmethod
+    def of(cls, order: npt.NDArray[Any], limit: int | None = MAX_HELD_OUT + 1) -> "Census":
+        """Count the rows of one block."""
+        known = order[~np.isnan(order)] if order.dtype.kind == "f" else order
+        places, counts = np.unique(known, return_counts=True)
+        more = limit is not None and len(places) > limit
+        return cls(len(order), places[:limit], counts[:limit].astype(np.int64), more)
+
+    def add(self, other: "Census") -> "Census":
+        """The census of both."""
+        places, where = np.unique(np.concatenate([self.places, other.places]), return_inverse=True)
+        counts = np.zeros(len(places), np.int64)
+        np.add.at(counts, where, np.concatenate([self.counts, other.counts]))
+        limit = MAX_HELD_OUT + 1
+        more = self.more or other.more or len(places) > limit
+        return Census(self.rows + other.rows, places[:limit], counts[:limit], more)
+
+    def holdout(self, count: int | None = None) -> Holdout:
+        """Hold about ``count`` rows out, as many as suit the table if not said, and never all of them."""
+        if not self.more and len(self.places) < 2:
+            raise DataError(
+                "The rows cannot be held out: all belong to one group, or are equal.", "Check the group or time column."
+            )
+        upto = np.cumsum(self.counts if self.more else self.counts[:-1])
+        wanted = held_out_count(self.rows) if count is None else count
+        return Holdout(self.places[int(np.argmin(np.abs(upto - wanted)))])
 
 
 def times(block: Any, column: str) -> npt.NDArray[np.float64]:
     """The time column of a raw block as numbers (microseconds, if it holds dates); a missing time is NaN."""
     if column not in block.column_names:
         raise DataError(f"The table has no time column {column!r}.", "Name a column of dates or numbers.")
-    plan = judge(profile_column(column, block.column(column)))
+    return times_by(time_plan(profile_column(column, block.column(column))), block)
+
+
+def time_plan(profile: ColumnProfile) -> ColumnPlan:
+    """How the time column is read, judged from all of it."""
+    plan = judge(profile)
     if plan.kind not in (Kind.DATE, Kind.NUMBER):
-        raise DataError(f"The time column {column!r} holds {plan.kind.value} values.", "Name one of dates or numbers.")
-    cleaned = plan.clean(block.column(column), MISSING_WORDS)
+        what = f"The time column {profile.name!r} holds {plan.kind.value} values."
+        raise DataError(what, "Name one of dates or numbers.")
+    return plan
+
+
+def times_by(plan: ColumnPlan, block: Any) -> npt.NDArray[np.float64]:
+    """The times of the rows of a raw block."""
+    cleaned = plan.clean(block.column(plan.name), MISSING_WORDS)
     whole = cleaned.cast(pa.int64()).cast(pa.float64(), safe=False) if plan.kind is Kind.DATE else cleaned
     return np.asarray(whole.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def latest_mask(when: npt.NDArray[np.float64], count: int | None = None) -> Mask:
     """Hold out the latest rows; rows of one time stay together, rows without a time are not held out."""
-    known = when[~np.isnan(when)]
-    size = held_out_count(len(when)) if count is None else count
-    return np.asarray(when > _cut(known, len(known) - size), dtype=bool)
+    return Census.of(-when, None).holdout(count).mask(-when)
 
 
 def fold_ids(keys: Hashes, n_folds: int) -> npt.NDArray[np.int64]:
@@ -111,9 +170,21 @@ def time_folds(when: npt.NDArray[np.float64], n_folds: int) -> list[tuple[Mask, 
     ]
 
 
+def sample_order(keys: Hashes) -> Hashes:
+    """The number of each row in a fair order, independent of holdout and folds: a sample takes the smallest."""
+    return mix(keys, _SAMPLE_SALT)
+
+
 def sample_mask(keys: Hashes, count: int) -> Mask:
     """Choose up to ``count`` rows, free of their order and independent of holdout and folds."""
     if len(keys) <= count:
         return np.ones(len(keys), dtype=bool)
-    mixed = mix(keys, _SAMPLE_SALT)
+    mixed = sample_order(keys)
     return np.asarray(mixed < np.partition(mixed, count)[count], dtype=bool)
+
+
+def share_mask(keys: Hashes, share: float) -> Mask:
+    """Choose about this share of the rows, each by its key alone and independent of holdout, folds and sample."""
+    if share >= 1:
+        return np.ones(len(keys), dtype=bool)
+    return np.asarray(mix(keys, _SHARE_SALT) < np.uint64(share * 2.0**64), dtype=bool)
