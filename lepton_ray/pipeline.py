@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError
+from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
 from lepton_ray.on_host import finishing, messages, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.course import (
@@ -78,6 +78,8 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     door = open_door(course, hands)
     finished = finish(course, hands, prepared, desk, sealer)
     report(course, prepared, desk, sealer, finished)
+    if isinstance(door, LeptonError):
+        raise door
     if door is not None:
         serve(course, door, prepared, sealer)
     course.screen.close()
@@ -267,12 +269,18 @@ def report(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finis
     sealer.update(report=str(course.folder.report))
 
 
-def open_door(course: Course, hands: Hands) -> FrontDoor | None:
-    """Begin to bring up Serve's proxy, where an endpoint is wanted and Ray is there; it goes on in the background."""
+def open_door(course: Course, hands: Hands) -> FrontDoor | LeptonError | None:
+    """Begin to bring up Serve's proxy, where an endpoint is wanted; it goes on in the background.
+
+    A Ray that is not there is a fault to be told at the end: the model is finished and reported without it.
+    """
     session = hands.session
     if hands.port is None or session is None:
         return None
-    session.wait(max(0.0, course.end - course.clock()))
+    try:
+        session.wait(max(0.0, course.end - course.clock() - REPORT_SECONDS))
+    except LeptonError as fault:
+        return ServingError(f"The endpoint was not brought up: {fault.what}", fault.hint)
     return FrontDoor(hands.port).open()
 
 

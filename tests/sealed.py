@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from lepton_ray.bundle.bundle import Bundle, write_bundle
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
 from lepton_ray.models.family import Batch
 from lepton_ray.models.registry import family
-
-from lepton_ray.bundle.bundle import Bundle, write_bundle
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
 from lepton_ray.table.profile import profile_block
 

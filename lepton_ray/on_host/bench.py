@@ -206,21 +206,21 @@ class Bench:
         }
 
     def _held_out(self, name: str, view: View, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
-        """The score on rows that no decision sees; where none are held out, the folds' own, and said so."""
+        """The score on rows that no decision sees; where none are, or they do not define it, the folds' own, and said."""
+        by_folds = {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
         if self.held is None:
-            return {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
+            return by_folds
         matrix = for_schema(self.plan.schema, view).apply(state, self.held.table)
         prediction = checked(model.predict(matrix), len(self.held.y), self.problem)
-        metric = METRICS[self.problem.metric]
-        rng = np.random.default_rng(self.seed)
-        low, high = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight, level=0.95)
         np.save(self.scratch / "predictions" / f"{name}.npy", prediction)
-        return {
-            "score": float(metric.score(self.held.y, prediction, self.held.weight)),
-            "interval": [float(low), float(high)],
-            "how": self.how,
-            "rows": len(self.held.y),
-        }
+        metric = METRICS[self.problem.metric]
+        score = metric.score(self.held.y, prediction, self.held.weight)
+        if not np.isfinite(score):
+            return by_folds
+        rng = np.random.default_rng(self.seed)
+        ends = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight, level=0.95)
+        interval = [float(end) for end in ends] if np.isfinite(ends).all() else None
+        return {"score": float(score), "interval": interval, "how": self.how, "rows": len(self.held.y)}
 
     def _seal(self, folder: Path, fitted: "Fitted", held_out: dict[str, Any]) -> None:
         write_bundle(

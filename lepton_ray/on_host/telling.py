@@ -206,8 +206,8 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
     low, high = finished.held_out["interval"] or (None, None)
     also = {}
     if held is not None and len(held):
-        names = [name for name in ALSO[problem.task] if name != problem.metric]
-        also = {name: float(METRICS[name].score(held.y, held.values, None)) for name in names}
+        scores = {name: float(METRICS[name].score(held.y, held.values, None)) for name in ALSO[problem.task]}
+        also = {name: score for name, score in scores.items() if name != problem.metric and np.isfinite(score)}
     return Measurement(
         metric=problem.metric,
         greater_is_better=metric.greater_is_better,
@@ -215,7 +215,7 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
         low=low,
         high=high,
         baseline=sealer.facts.get("baseline_score"),
-        how=HOW[prepared.how],  # type: ignore[arg-type]
+        how=HOW[finished.held_out["how"]],  # type: ignore[arg-type]
         rows=int(finished.held_out["rows"]),
         folds=5 if prepared.held is None else None,
         also=also,

@@ -71,7 +71,7 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> "Outcome":
-        trial, errors = Trial.from_dict(facts["trial"]), tuple(facts["fold_errors"])
+        trial, errors = Trial.from_dict(facts["trial"]), tuple(facts.get("fold_errors", ()))
         return cls(**{**facts, "trial": trial, "fold_errors": errors})
 
 

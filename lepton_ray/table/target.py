@@ -136,7 +136,7 @@ def _classes(column: ColumnProfile, counts: dict[str, int], task: Task) -> tuple
     rarest = min(counts, key=lambda name: counts[name])
     if counts[rarest] == 1:
         raise DataError(
-            f"{where} has one row only of class {rarest!r:.60}, so it cannot be learned and tested.",
+            f"{where} has one row only of class {rarest!r:.60} to learn from, so it cannot be tested.",
             "Remove or merge the class, add rows of it, or take --task regression if it is a number.",
         )
     return tuple(sorted(counts, key=_class_order))

@@ -1,0 +1,204 @@
+"""Finishing: the winner is fitted again, scored where nothing saw the rows, and never chosen by that score."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.errors import SearchError, UsageError
+from lepton_ray.money.lease import Lease
+from lepton_ray.on_host import finishing, telling
+from lepton_ray.on_host import search as host_search
+from lepton_ray.on_host.bench import Bench
+from lepton_ray.on_host.opening import families_of, open_desk
+from lepton_ray.on_host.preparation import prepare
+from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.worker_client import Outcome as Ended
+from lepton_ray.on_host.worker_client import Status
+from lepton_ray.search.rungs import Rung
+from lepton_ray.search.trial import DONE, Outcome, Trial
+from lepton_ray.table.schema import Task
+from tests.on_host.rows import bench, columns, spec, write
+
+
+@dataclass
+class Here:
+    """A worker without a process: the bench itself, which also may lose a task."""
+
+    bench: Bench
+    lose: tuple[str, ...] = ()
+    given: list[tuple[dict[str, Any], Lease]] = field(default_factory=list)
+
+    def ready_within(self, timeout: float) -> bool:
+        return True
+
+    def submit(self, task: dict[str, Any], lease: Lease) -> None:
+        self.given.append((json.loads(json.dumps(task)), lease))
+
+    def poll(self, timeout: float) -> Ended:
+        task, lease = self.given[-1]
+        if task.get("rows") in self.lose or task["trial"]["family"] in self.lose:
+            return Ended(task, Status.KILLED, None, "it outlived its lease and was killed", lease.started, lease.until)
+        value = self.bench.run(task, lease)
+        return Ended(task, Status.DONE, json.loads(json.dumps(value)), "", lease.started, lease.until)
+
+
+@dataclass
+class Made:
+    """A small run whose search is over."""
+
+    course: Any
+    prepared: Any
+    sealer: Sealer
+    desk: Any
+    worker: Here
+
+    def finish(self, until: float = 60.0) -> finishing.Finished:
+        winner = self.desk.best()
+        return finishing.finish(
+            winner,
+            self.worker,  # type: ignore[arg-type]
+            self.sealer,
+            self.course.clock,
+            scratch=self.course.folder.scratch,
+            rungs=self.desk.rungs,
+            until=until,
+            threads=1,
+            trials=3,
+            held_rows=0 if self.prepared.held is None else len(self.prepared.held.y),
+        )
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return dict(json.loads((self.course.folder.path / "result.json").read_text()))
+
+
+def searched(folder: Path, *, trials: int = 3, rows: int = 1200, lose: tuple[str, ...] = (), **options: Any) -> Made:
+    wanted = {"drop": "row,value", "out": str(folder / "run"), "families": "linear"} | options
+    table = options.pop("table", None) or columns(rows)
+    wanted.pop("table", None)
+    course, prepared, on = bench(spec(write(folder / "table.csv", table), **wanted))
+    sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
+    made = Made(course, prepared, sealer, open_desk(course, prepared, sealer), Here(on, lose))
+    course.meter.enter("first models")
+    done = lambda: len(made.desk.outcomes()) >= trials  # noqa: E731
+    host_search.run(made.desk, made.worker, course.clock, threads=1, hand_over=done)  # type: ignore[arg-type]
+    return made
+
+
+def test_a_search_seals_as_it_goes(tmp_path: Path) -> None:
+    made = searched(tmp_path, trials=2)
+    assert [outcome.trial.family for outcome in made.desk.outcomes()] == ["constant", "linear"]
+    result = made.result
+    assert (result["trials"], result["baseline_score"]) == (2, 0.5)
+    assert result["score"] == made.desk.best().held_out["score"] > 0.7
+    assert Bundle.load(result["bundle"]).id == result["bundle_id"]
+    assert [outcome.to_dict() for outcome in made.course.folder.trials()] == [
+        outcome.to_dict() for outcome in made.desk.outcomes()
+    ]
+    attributed = [charge for charge in made.course.meter.ledger.charges() if charge.book == "attributed"]
+    assert [charge.what for charge in attributed] == ["t000", "t001"]
+
+
+def test_the_winner_is_fitted_on_all_rows_and_keeps_the_score_measured_before(tmp_path: Path) -> None:
+    made = searched(tmp_path)
+    found = made.finish()
+    assert [task["rows"] for task, _ in made.worker.given[-2:]] == ["dev", "all"]
+    assert found.fitted_on == "all" and found.importances
+    assert found.predictions is not None and len(np.load(found.predictions)) == len(made.prepared.held.y)
+    sealed = Bundle.load(made.result["bundle"])
+    assert sealed.manifest.facts["fitted_on"] == "all"
+    assert sealed.manifest.facts["score"] == made.result["score"] == found.held_out["score"]
+    assert [path.name for path in (made.course.folder.path / "bundles").iterdir()] == [sealed.id[:12]]
+
+
+def test_no_time_leaves_the_model_of_the_search(tmp_path: Path) -> None:
+    made = searched(tmp_path)
+    before = made.result
+    found = made.finish(until=made.course.clock() + 0.01)
+    assert found.fitted_on == "search" and "did not allow a refit" in found.note
+    assert made.result["bundle_id"] == before["bundle_id"] and found.held_out == made.desk.best().held_out
+
+
+@pytest.mark.parametrize("lose, fitted_on", [(("dev",), "search"), (("all",), "development")])
+def test_a_refit_that_did_not_end_is_put_aside(tmp_path: Path, lose: tuple[str, ...], fitted_on: str) -> None:
+    made = searched(tmp_path)
+    made.worker.lose = lose
+    found = made.finish()
+    assert found.fitted_on == fitted_on
+    assert Bundle.load(made.result["bundle"]).id == made.result["bundle_id"]
+    assert made.result["score"] == found.held_out["score"]
+
+
+def test_a_refit_that_scores_worse_replaces_the_model_all_the_same(tmp_path: Path) -> None:
+    """A choice by the held-out score would make it optimistic."""
+    made = searched(tmp_path)
+    best = made.desk.best()
+    flattered = replace(best, held_out={**best.held_out, "score": 0.9999})
+    made.desk.best = lambda: flattered
+    assert made.finish().held_out["score"] < 0.9999
+
+
+def test_a_wish_to_stop_does_not_stop_the_refit(tmp_path: Path) -> None:
+    made = searched(tmp_path)
+    (made.course.folder.scratch / "stop").touch()
+    assert made.finish().fitted_on == "all"
+
+
+def test_a_small_table_has_one_refit_and_a_corrected_score(tmp_path: Path) -> None:
+    made = searched(tmp_path, rows=300, trials=6)
+    found = made.finish()
+    assert found.fitted_on == "all" and found.predictions is None
+    assert [task["rows"] for task, _ in made.worker.given[-1:]] == ["dev"]
+    assert found.measured(0.5, [0.4, 0.6]).held_out["interval"] == [0.4, 0.6]
+
+
+def test_a_family_that_is_lost_costs_its_lease_and_no_more(tmp_path: Path) -> None:
+    made = searched(tmp_path, trials=4, families="lightgbm,linear", lose=("lightgbm",))
+    lost = [outcome for outcome in made.desk.outcomes() if outcome.trial.family == "lightgbm"]
+    assert lost and all((one.state, one.bundle) == ("killed", None) for one in lost)
+    assert made.desk.best().trial.family == "linear"
+
+
+def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_path: Path) -> None:
+    table = columns(1500)
+    table["left"] = ["yes" if number < 6 else "no" for number in range(1500)]
+    path = write(tmp_path / "rare.csv", table)
+    alone = (seed for seed in range(60) if prepare(spec(path, drop="row,value", seed=seed)).held.y.sum() == 0)
+    made = searched(tmp_path, table=table, seed=next(alone))
+    found = made.finish()
+    assert found.held_out["how"] == "cross_validation" and found.held_out["interval"] is None
+    assert made.result["score"] == made.desk.best().score
+    assert np.isfinite(made.result["baseline_score"])
+
+
+def test_a_refit_is_expected_to_take_a_fit_on_more_rows() -> None:
+    winner = Outcome(Trial("t", "linear", {}, 0), DONE, "host", 0.0, 10.0, error=0.1)
+    alone = finishing.refit_seconds(winner, (Rung(None, 5),), 1)
+    assert 2.0 < alone < 4.0
+    assert finishing.refit_seconds(None, (Rung(None, 5),), 1) > 0
+
+
+def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_path: Path) -> None:
+    wanted = spec(tmp_path, families="linear")
+    assert families_of(wanted, Task.BINARY) == ["constant", "linear"]
+    assert families_of(spec(tmp_path, families="constant"), Task.BINARY) == ["constant"]
+    assert families_of(spec(tmp_path), Task.REGRESSION)[0] == "constant"
+    with pytest.raises(UsageError):
+        families_of(spec(tmp_path, families="tests.no:Such"), Task.BINARY)
+    own = "tests.on_host.test_finishing:Regressor"
+    with pytest.raises(SearchError, match="can do a binary task"):
+        families_of(spec(tmp_path, families=own), Task.BINARY)
+
+
+class Regressor:
+    name, view, tasks = "own", "tree", frozenset({Task.REGRESSION})
+
+    def configs(self, *given: Any) -> list[Any]: ...  # type: ignore[empty-body]
+    def sample(self, *given: Any) -> Any: ...
+    def fit(self, *given: Any) -> Any: ...
+    def load(self, *given: Any) -> Any: ...

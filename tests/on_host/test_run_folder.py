@@ -1,0 +1,73 @@
+"""The run's folder: every file whole or not there, one bundle at a time behind a link, leavings taken away."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lepton_ray.on_host.run_folder import LEAVINGS, RunFolder
+from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.search.trial import DONE, Outcome, Trial
+from tests.sealed import seal
+
+
+def folder(path: Path) -> RunFolder:
+    made = RunFolder(path)
+    made.prepare()
+    return made
+
+
+def test_a_write_replaces_the_whole_file_and_leaves_no_other(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for text in ("a long text " * 1000, "short"):
+        assert made.write("report.html", text).read_text() == text
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "report.html"])
+
+
+def test_a_number_that_is_none_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    made.write_json("result.json", {"score": 1.0})
+    with pytest.raises(ValueError):
+        made.write_json("result.json", {"score": float("nan")})
+    assert json.loads((tmp_path / "result.json").read_text()) == {"score": 1.0}
+
+
+def test_trials_come_back_and_a_torn_line_is_none(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    assert made.trials() == []
+    outcome = Outcome(Trial("t000", "linear", {"C": 1.0}, 0), DONE, "host", 1.0, 2.0, error=0.1, fold_errors=(0.1,))
+    made.log_trial(outcome)
+    with (tmp_path / "trials.jsonl").open("a") as file:
+        file.write('{"trial": {"id": "t001", "fam')
+    assert made.trials() == [outcome]
+
+
+def test_what_a_failed_run_has_left_is_taken_away(tmp_path: Path) -> None:
+    for name in (*LEAVINGS, "mine.txt"):
+        (tmp_path / name).write_text("x")
+    folder(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "bundles", "mine.txt"]
+
+
+def test_a_bundle_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    made, seconds = folder(tmp_path), iter([1.0, 2.0])
+    sealer = Sealer(made, {"run": "r", "task": "binary"}, lambda: next(seconds))
+    held = {"score": 0.9, "interval": [0.8, 1.0], "how": "held_out"}
+    ids = []
+    for number in range(2):
+        one = seal(made.scratch / "sealed" / f"t{number}", created=1.7e9 + number)
+        ids.append(one.id)
+        sealer.seal(one.folder, held, trials=number)
+        result = json.loads((tmp_path / "result.json").read_text())
+        assert (tmp_path / "bundle").resolve() == Path(result["bundle_folder"]) == tmp_path / "bundles" / one.id[:12]
+        assert (result["bundle_id"], result["wall_seconds"], result["trials"]) == (one.id, number + 1.0, number)
+    assert ids[0] != ids[1] and [path.name for path in (tmp_path / "bundles").iterdir()] == [ids[1][:12]]
+
+
+def test_the_same_bundle_twice_is_no_harm(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    one = seal(made.scratch / "sealed" / "t0")
+    home = made.adopt(one.folder, one.id)
+    again = seal(made.scratch / "sealed" / "t1")
+    assert again.id == one.id and made.adopt(again.folder, again.id) == home and home.exists()
