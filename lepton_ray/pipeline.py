@@ -124,7 +124,7 @@ def ready(course: Course, hands: Hands) -> Prepared:
 
 
 def prepare_table(course: Course, hands: Hands) -> Prepared:
-    """Make the table ready: in memory, or through Ray where it is large and the time reaches.
+    """Make the table ready: in memory, or through Ray where it is large, comes in pieces, and the time reaches.
 
     Raises:
         MoneyError: it cannot be read before the wall. EnvironmentFault: nor does it fit into memory.
@@ -134,14 +134,18 @@ def prepare_table(course: Course, hands: Hands) -> Prepared:
     size, free = source.expanded_bytes, psutil.virtual_memory().available
     if source.frame is not None or size <= LARGE_BYTES:
         return prepare(course.spec, source)
+    pieces = source.pieces()
+    fits = size * MEMORY_PER_BYTE <= free
     around = course.clock() + START_SECONDS + REPORT_SECONDS + course.budget.wall_seconds - course.end
     in_memory = around + size / BYTES_PER_SECOND
-    with_ray = around + RAY_READ_SECONDS + size / (RAY_BYTES_PER_SECOND * hands.cpus)
-    if hands.session is not None and course.budget.wall_seconds >= with_ray and ray_is_up(course, hands.session):
-        from lepton_ray.on_ray import tables
+    with_ray = around + RAY_READ_SECONDS + size / (RAY_BYTES_PER_SECOND * min(hands.cpus, len(pieces)))
+    wanted = len(pieces) > 1 or not fits
+    if wanted and hands.session is not None and course.budget.wall_seconds >= with_ray:
+        if ray_is_up(course, hands.session):
+            from lepton_ray.on_ray import tables
 
-        return tables.prepare(course.spec, source, free)
-    if size * MEMORY_PER_BYTE <= free:
+            return tables.prepare(course.spec, source, pieces, free)
+    if fits:
         course.budget.refuse(min(in_memory, with_ray))
         return prepare(course.spec, source)
     course.budget.refuse(max(with_ray, around + RAY_WORTH_SECONDS))

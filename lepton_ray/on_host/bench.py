@@ -206,7 +206,7 @@ class Bench:
         }
 
     def _held_out(self, name: str, view: View, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
-        """The score on rows that no decision sees; where none are, or they do not define it, the folds' own."""
+        """The score on rows that no decision sees; without such rows, or a score of them, the folds' own."""
         by_folds = {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
         if self.held is None:
             return by_folds

@@ -24,7 +24,7 @@ from lepton_ray.errors import EnvironmentFault, LeptonError
 from lepton_ray.on_host.preparation import Prepared, prepare_blocks
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.passes import Answer, Rows, Work
-from lepton_ray.table.pieces import PIECE_BYTES, Piece
+from lepton_ray.table.pieces import Piece
 from lepton_ray.table.source import RejectedRows, Source
 
 CELL_BYTES = 1 << 20
@@ -33,13 +33,13 @@ CLEAN_SHARE = 0.1
 """Of the memory that is free, what clean rows may take: features, models and two processes want several times that."""
 
 
-def prepare(spec: RunSpec, source: Source, memory_bytes: int) -> Prepared:
+def prepare(spec: RunSpec, source: Source, pieces: list[Piece], memory_bytes: int) -> Prepared:
     """Make a table of files ready, of any size; ``memory_bytes`` are free on this machine. Ray must be up.
 
     Raises:
         DataError: the table is wrong. EnvironmentFault: Ray could not carry it out.
     """
-    return prepare_blocks(spec, source, OnRay(source), CLEAN_SHARE * memory_bytes)
+    return prepare_blocks(spec, source, OnRay(source, pieces), CLEAN_SHARE * memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class PieceEnd:
 class OnRay:
     """A table whose blocks are read where they are worked on, anew for each pass."""
 
-    def __init__(self, source: Source, piece_bytes: int = PIECE_BYTES) -> None:
+    def __init__(self, source: Source, pieces: list[Piece]) -> None:
         self._source = source
-        self._pieces = source.pieces(piece_bytes)
+        self._pieces = pieces
         self.rows_about: int | None = source.rows_about()
 
     def each(self, work: Work[Answer]) -> Iterator[Answer]:

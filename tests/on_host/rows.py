@@ -1,4 +1,4 @@
-"""Small tables on disk with a signal in them, and a run that is ready for its first trial, for the host floor's tests."""
+"""Small tables on disk with a signal in them, and a run that is ready for its first trial."""
 
 import csv
 import json

@@ -32,7 +32,7 @@ def ray() -> Iterator[None]:
 def through_ray(spec: RunSpec, source: Source, room: float = float("inf")) -> Prepared:
     from lepton_ray.on_ray.tables import OnRay
 
-    return prepare_blocks(spec, source, OnRay(source, PIECE_BYTES), room)
+    return prepare_blocks(spec, source, OnRay(source, source.pieces(PIECE_BYTES)), room)
 
 
 @pytest.mark.parametrize("options", [{}, {"time": "day"}, {"group": "who", "weight": "weight"}], ids=str)
