@@ -133,7 +133,7 @@ REFUSED: dict[str, Case] = {
     "a picture": table("picture.csv", "picture.csv is a PNG picture, not a table", "CSV"),
     "noise": table("noise.csv", "noise.csv is not a table", "CSV"),
     "a web page": table("page.csv", "page.csv is a web page, not a table", "CSV"),
-    "prose": table("prose.csv", "prose.csv is not a table", "CSV"),
+    "prose": table("prose.csv", "no column 'left'"),
     "an .xlsx": table("book.xlsx", "book.xlsx is an Excel workbook", "Save the sheet as CSV"),
     "broken parquet": table("broken.parquet", "broken.parquet cannot be read", "save it again"),
     "cut gzip": table("cut.csv.gz", "cut.csv.gz cannot be read", "gzip"),
