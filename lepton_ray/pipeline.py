@@ -239,6 +239,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         rungs=desk.rungs,
         until=course.end - REPORT_SECONDS - serving,
         threads=hands.cpus,
+        n_rows=len(prepared.dev.y),
         trials=len(desk.outcomes()),
         held_rows=held_rows,
     )

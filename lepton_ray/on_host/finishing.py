@@ -49,12 +49,10 @@ class Finished:
         return replace(self, held_out={**self.held_out, "score": score, "interval": interval})
 
 
-def refit_seconds(winner: Outcome | None, rungs: tuple[Rung, ...], threads: int, default: float = 1.0) -> float:
-    """What one refit of the winner on all development rows is expected to take."""
-    if winner is None:
-        return default
-    rung = rungs[min(winner.trial.rung, len(rungs) - 1)]
-    return max(0.2, MORE_ROWS * winner.seconds / rung.folds / (THREADS_GAIN if threads > 1 else 1.0))
+def refit_share(rung: Rung, n_rows: int, threads: int) -> float:
+    """Seconds of one refit on all ``n_rows`` development rows, per second of a trial of this rung on one thread."""
+    part = 1.0 if rung.rows is None else min(1.0, rung.rows / max(n_rows, 1))
+    return MORE_ROWS / part / rung.folds / (THREADS_GAIN if threads > 1 else 1.0)
 
 
 def finish(
@@ -67,15 +65,17 @@ def finish(
     rungs: tuple[Rung, ...],
     until: float,
     threads: int,
+    n_rows: int,
     trials: int,
     held_rows: int,
 ) -> Finished:
     """Refit on the development rows, then on all rows, as far as ``until`` allows.
 
     Args:
+        n_rows: of the development part.
         held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
     """
-    expected = refit_seconds(winner, rungs, threads)
+    expected = max(0.2, refit_share(rungs[winner.trial.rung], n_rows, threads) * winner.seconds)
     unchanged = Finished(
         winner,
         winner.held_out or {},

@@ -17,11 +17,12 @@ from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Task
 
-LARGEST_REFIT_SHARE = 0.3
+SECOND_REFIT_SHARE = 0.12
+"""Of the wall: what may be kept for fitting the winner on every row, the held-out ones too."""
 LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
-REFITS = 2.25 * 1.3
-"""One on the development rows, one on a quarter more, and something to spare."""
+SPARE = 1.3
+"""What a refit is given, as a multiple of what it is expected to take."""
 
 
 def families_of(spec: RunSpec, task: Task) -> list[str]:
@@ -62,15 +63,27 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     def on_outcome(outcome: Outcome) -> None:
         note_outcome(course, sealer, desk, outcome)
 
-    after = course.budget.wall_seconds - course.end + LATE_SECONDS
+    serving = SERVE_SECONDS if course.spec.serves else 0.0
+    fixed = REPORT_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
+
+    def share(rung: int) -> float:
+        return SPARE * finishing.refit_share(rungs[rung], n_rows, course.around.cpus)
 
     def reserve(best: Outcome | None) -> float:
-        refits = REFITS * finishing.refit_seconds(best, rungs, course.around.cpus)
-        serving = SERVE_SECONDS if course.spec.serves else 0.0
-        return min(refits, LARGEST_REFIT_SHARE * course.budget.wall_seconds) + REPORT_SECONDS + serving + after
+        if best is None:
+            return fixed
+        once = share(best.trial.rung) * best.seconds
+        return fixed + once + min(once * finishing.MORE_ROWS, SECOND_REFIT_SHARE * course.budget.wall_seconds)
 
     desk = Desk(
-        policy, course.budget, rungs=rungs, n_rows=n_rows, forecast=forecast, reserve=reserve, on_outcome=on_outcome
+        policy,
+        course.budget,
+        rungs=rungs,
+        n_rows=n_rows,
+        forecast=forecast,
+        reserve=reserve,
+        refit_share=share,
+        on_outcome=on_outcome,
     )
     return desk
 

@@ -54,11 +54,13 @@ class Desk:
         n_rows: int,
         forecast: Forecast,
         reserve: Callable[[Outcome | None], float],
+        refit_share: Callable[[int], float] = lambda rung: 0.0,
         on_outcome: Callable[[Outcome], None],
     ) -> None:
         """Args:
         forecast: what each family is expected to take before it has been seen.
         reserve: seconds to keep for finishing with this outcome, the best so far.
+        refit_share: seconds of refitting that follow a winner of this rung, per second of its trial.
         on_outcome: told each outcome once, in order, under the desk's lock.
         """
         self._policy = policy
@@ -66,6 +68,7 @@ class Desk:
         self.rungs = rungs
         self._n_rows = n_rows
         self._reserve = reserve
+        self._refit_share = refit_share
         self._on_outcome = on_outcome
         self._forecast = forecast
         self._outcomes: list[Outcome] = []
@@ -78,28 +81,34 @@ class Desk:
         with self._lock:
             if self._stopped_because is not None:
                 return Stop(self._stopped_because)
-            end = self.search_end()
             decision = self._policy.decide(
                 Snapshot(tuple(self._outcomes), tuple(given.trial for given in self._running.values())),
-                lambda trial: self._fits(trial, now, end),
+                lambda trial: self._fits(trial, now),
             )
             if isinstance(decision, Start):
-                return self._assign(decision.trial, now, end)
+                return self._assign(decision.trial, now)
             if isinstance(decision, Stop):
                 if self._running:
                     return Wait()
                 self.stop(decision.reason)
             return decision
 
-    def _fits(self, trial: Trial, now: float, end: float) -> bool:
+    def _fits(self, trial: Trial, now: float) -> bool:
         """Until there is a model the next trial always does: it is what keeps a run from returning nothing."""
         if not self._running and self.best() is None:
             return now < self._budget.wall_seconds
-        return self._budget.admits(now, self._expected_seconds(trial), self._budget.wall_seconds - end)
+        left_after = self._budget.wall_seconds - self._lease_end(trial, now)
+        return self._budget.admits(now, self._expected_seconds(trial), left_after)
 
-    def _assign(self, trial: Trial, now: float, end: float) -> Assignment:
+    def _lease_end(self, trial: Trial, now: float) -> float:
+        """The latest end of a lease that begins now: what it may find must still be fitted again."""
+        end = self.search_end()
+        open_end = self._budget.wall_seconds - self._reserve(None)
+        return min(end, now + max(0.0, open_end - now) / (1.0 + self._refit_share(trial.rung)))
+
+    def _assign(self, trial: Trial, now: float) -> Assignment:
         seconds = max(LEASE_FACTOR * self._expected_seconds(trial), SHORTEST_LEASE_SECONDS)
-        found = self.best()
+        found, end = self.best(), self._lease_end(trial, now)
         if found is None:
             end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
         beat = found.fold_errors if found is not None and found.trial.rung >= trial.rung else None

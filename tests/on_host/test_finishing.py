@@ -20,7 +20,6 @@ from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status
 from lepton_ray.search.rungs import Rung
-from lepton_ray.search.trial import DONE, Outcome, Trial
 from lepton_ray.table.schema import Task
 from tests.on_host.rows import bench, columns, spec, write
 
@@ -177,10 +176,12 @@ def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_p
 
 
 def test_a_refit_is_expected_to_take_a_fit_on_more_rows() -> None:
-    winner = Outcome(Trial("t", "linear", {}, 0), DONE, "host", 0.0, 10.0, error=0.1)
-    alone = finishing.refit_seconds(winner, (Rung(None, 5),), 1)
-    assert 2.0 < alone < 4.0
-    assert finishing.refit_seconds(None, (Rung(None, 5),), 1) > 0
+    alone = finishing.refit_share(Rung(None, 5), 1000, 1)
+    assert 0.2 < alone < 0.4
+    assert finishing.refit_share(Rung(None, 5), 1000, 2) < alone
+    assert finishing.refit_share(Rung(100, 1), 1000, 1) == pytest.approx(
+        10 * finishing.refit_share(Rung(None, 1), 1000, 1)
+    )
 
 
 def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_path: Path) -> None:
