@@ -1,5 +1,7 @@
 """One run from a table to a served model. The sentence is ``drive``; what happens is told to a Screen."""
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -264,6 +266,9 @@ def no_model(course: Course, outcomes: tuple[Outcome, ...]) -> LeptonError:
     if course.asked_to_stop.is_set():
         return Interrupted("You asked to stop before any model was there.", "Run it again.")
     reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in outcomes if outcome.reason})
+    full = [reason for reason in reasons if os.strerror(errno.ENOSPC) in reason]
+    if full:
+        return EnvironmentFault(f"No model could be kept: {full[0][:300]}", "Free some space, or give another --out.")
     if reasons:
         return SearchError(
             f"No model could be fitted ({'; '.join(reasons)[:400]}).", "See trials.jsonl in the run's folder."

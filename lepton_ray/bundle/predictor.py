@@ -1,6 +1,6 @@
 """``lepton predict``: a table file in, a file of predictions out, block by block. Knows no command line."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,13 @@ class Predicted:
     rejected_path: Path | None
 
 
-def predict_file(bundle_folder: Path, table_path: Path, out_path: Path, keep: Sequence[str] = ()) -> Predicted:
+def predict_file(
+    bundle_folder: Path, table_path: Path, out_path: Path, keep: Sequence[str] = (), *, trust: Collection[str] = ()
+) -> Predicted:
     """Predict every row of a table and write the answers beside the columns to keep: order kept, whole or not at all.
+
+    Args:
+        trust: see ``Bundle.load``.
 
     Raises:
         UsageError: the name of the output says neither CSV nor Parquet.
@@ -45,7 +50,7 @@ def predict_file(bundle_folder: Path, table_path: Path, out_path: Path, keep: Se
     writer = _WRITERS.get(out_path.suffix.lower())
     if writer is None:
         raise UsageError(f"{out_path} ends neither in .csv nor in .parquet.", "The ending chooses the format.")
-    bundle = Bundle.load(bundle_folder)
+    bundle = Bundle.load(bundle_folder, trust=trust)
     source = open_source(table_path)
     rows = 0
     with new_file(out_path) as temporary, writer(temporary) as write:

@@ -1,5 +1,6 @@
 """The command line: registers one verb per file and turns errors into one sentence and an exit code."""
 
+import errno
 import os
 import sys
 import traceback
@@ -10,12 +11,17 @@ import typer
 
 from lepton_ray import __version__
 from lepton_ray.cli import clean, doctor, past, predict, profile, refit, run, serve
-from lepton_ray.errors import Interrupted, LeptonError, UsageError
+from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, UsageError
 from lepton_ray.on_host import messages
 from lepton_ray.spec import Surroundings
 
 CommandLineFault: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for a wrong command line; typer shows only its child."""
+
+MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
 
 app = typer.Typer(
     name="lepton",
@@ -41,7 +47,10 @@ app.command("clean")(clean.clean)
 
 @app.command("version")
 def version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    Example: lepton version
+    """
     typer.echo(__version__)
 
 
@@ -60,9 +69,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return told(Interrupted("You asked to stop.", ""))
     except Exception as fault:
+        environment = refused_by_the_machine(fault)
+        if environment is not None:
+            return told(environment)
         traceback.print_exc()
         kind = type(fault).__name__
         return told(LeptonError(f"An internal error: {kind}: {fault}.", "Please report it with the lines above."))
+
+
+def refused_by_the_machine(fault: Exception) -> EnvironmentFault | None:
+    """Disk and memory as a fault of their own; None for anything else, which is ours."""
+    if isinstance(fault, MemoryError):
+        return EnvironmentFault("The memory of this machine is used up.", "Free some, or give a smaller table.")
+    if not isinstance(fault, OSError) or fault.errno not in MACHINE:
+        return None
+    where = f"{fault.filename} cannot be used" if fault.filename else "The machine refused"
+    full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
+    return EnvironmentFault(
+        f"{where}: {os.strerror(fault.errno or 0)}.", "Free some space there." if full else "Choose another place."
+    )
 
 
 def misused(fault: Any, arguments: Sequence[str]) -> UsageError:

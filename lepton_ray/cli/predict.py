@@ -11,6 +11,7 @@ def predict(
     table: Annotated[str, typer.Argument(help="The table to predict, in any format that lepton run reads.")],
     out: Annotated[str, typer.Option(help="Where to write: FILE.csv or FILE.parquet.")],
     keep: Annotated[str, typer.Option(help="Columns of the table to keep beside the predictions: id,name.")] = "",
+    trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
 ) -> None:
     """Predict a table: `prediction` and, for classes, `probability_<class>`; one row out per row in, order kept.
 
@@ -20,8 +21,12 @@ def predict(
     """
     from lepton_ray.bundle.predictor import predict_file
 
-    names = tuple(name.strip() for name in keep.split(",") if name.strip())
-    done = predict_file(Path(bundle), Path(table), Path(out), keep=names)
+    done = predict_file(Path(bundle), Path(table), Path(out), keep=names_of(keep), trust=names_of(trust))
     typer.echo(f"{done.rows:,} rows predicted into {done.path}", err=True)
     if done.rejected_path is not None:
         typer.echo(f"{done.rejected:,} ragged rows have no prediction; they lie in {done.rejected_path}", err=True)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from lepton_ray.cli.predict import names_of
+
 
 def refit(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
@@ -13,6 +15,7 @@ def refit(
     ],
     out: Annotated[str, typer.Option(help="Folder of the new bundle; must not exist yet.")],
     seed: Annotated[int, typer.Option(help="Seed of the fit.")] = 0,
+    trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
 ) -> None:
     """Fit a bundle's model again on another table, with its cleaning plan and configuration.
 
@@ -24,5 +27,7 @@ def refit(
     from lepton_ray.on_host.refitting import refit_bundle
     from lepton_ray.spec import Surroundings
 
-    made = refit_bundle(Bundle.load(bundle), table, Path(out), seed=seed, threads=Surroundings.read().cpus)
+    made = refit_bundle(
+        Bundle.load(bundle, trust=names_of(trust)), table, Path(out), seed=seed, threads=Surroundings.read().cpus
+    )
     typer.echo(f"bundle {made.id[:12]} fitted on {made.manifest.facts['fitted_rows']:,} rows, in {out}", err=True)

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from lepton_ray.cli.predict import names_of
+
 
 def serve(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
     port: Annotated[int | None, typer.Option(help="Port on loopback; 8000 or any free one where not given.")] = None,
+    trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
 ) -> None:
     """Serve a bundle over HTTP on loopback: Open Inference Protocol v2 and POST /predict with JSON rows.
 
@@ -25,7 +28,7 @@ def serve(
     from lepton_ray.on_ray.session import Session, short_temp_dir
     from lepton_ray.spec import Surroundings
 
-    loaded = Bundle.load(bundle)
+    loaded = Bundle.load(bundle, trust=names_of(trust))
     reserved = Port.reserve(port)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

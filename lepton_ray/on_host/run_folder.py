@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_ray.bundle.files import point
+from lepton_ray.bundle.files import disk_faults, new_file, point
 from lepton_ray.search.trial import Outcome
 
 LEAVINGS = (
@@ -51,14 +51,14 @@ class RunFolder:
         (self.path / "bundles").mkdir(exist_ok=True)
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file by temporary sibling, fsync and rename."""
+        """Write a file whole, or not at all.
+
+        Raises:
+            EnvironmentFault: the disk refused.
+        """
         target = self.path / name
-        temporary = target.with_name(f".{name}.new")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        with new_file(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         return target
 
     def write_json(self, name: str, facts: dict[str, Any]) -> Path:
@@ -66,7 +66,8 @@ class RunFolder:
 
     def log_trial(self, outcome: Outcome) -> None:
         """Append one line to trials.jsonl, fsynced."""
-        with open(self.path / "trials.jsonl", "a", encoding="utf-8") as file:
+        path = self.path / "trials.jsonl"
+        with disk_faults(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(outcome.to_dict()) + "\n")
             file.flush()
             os.fsync(file.fileno())

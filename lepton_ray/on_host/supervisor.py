@@ -169,7 +169,7 @@ class Supervisor:
             books = handover.close_service(wall, state.served_from, time.monotonic() - state.started)
             handover.tell(f"The endpoint served for {duration_text(books.seconds)} and cost {books.spent}.")
         if verdict.fault is not None:
-            handover.tell(str(verdict.fault))
+            handover.tell(f"lepton: {verdict.fault}")
         return verdict.exit_code
 
     def _say_fault(self, verdict: Verdict, sealed: handover.Result | None) -> int:
@@ -178,7 +178,7 @@ class Supervisor:
             if self.state.json:
                 handover.say(json.dumps(handover.failure(verdict.fault, verdict.exit_code, sealed)) + "\n")
             else:
-                handover.tell(str(verdict.fault))
+                handover.tell(f"lepton: {verdict.fault}")
                 if sealed is not None:
                     handover.tell(f"The best model sealed before is in {sealed['bundle']}.")
         return verdict.exit_code

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from lepton_ray import __version__
+from lepton_ray.bundle.files import disk_faults
 from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
@@ -59,7 +60,8 @@ def opening_facts(course: Course, prepared: Prepared) -> Facts:
 
 def write_setup(course: Course, prepared: Prepared) -> None:
     """Write into the scratch folder what every bench of this run loads."""
-    prepared.save(course.folder.scratch)
+    with disk_faults(course.folder.scratch):
+        prepared.save(course.folder.scratch)
     setup = {
         "seed": course.spec.seed,
         "timed": course.spec.time is not None,
