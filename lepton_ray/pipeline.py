@@ -91,20 +91,25 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
 def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
     """Start the worker, which imports while the table is read, and decide whether Ray is worth its start."""
     memory = int(psutil.virtual_memory().available * TRIAL_MEMORY_SHARE)
-    worker = Worker.start(
-        "lepton_ray.on_host.bench:open_bench",
-        {"scratch": str(course.folder.scratch)},
-        log=course.folder.path / "driver.log",
-        preload=PRELOAD,
-        memory_bytes=memory,
-        grace_seconds=GRACE_SECONDS,
-        clock=course.clock,
-    )
+    worker = start_worker(course, memory)
     left = course.end - course.clock() - REPORT_SECONDS
     session = None
     if left >= RAY_WORTH_SECONDS or course.spec.serves:
         session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES)
     return Hands(worker, session, memory, course.around.cpus, port)
+
+
+def start_worker(course: Course, memory_bytes: int) -> Worker:
+    """A process that carries out trials and refits; it imports what they need while the driver goes on."""
+    return Worker.start(
+        "lepton_ray.on_host.bench:open_bench",
+        {"scratch": str(course.folder.scratch)},
+        log=course.folder.path / "driver.log",
+        preload=PRELOAD,
+        memory_bytes=memory_bytes,
+        grace_seconds=GRACE_SECONDS,
+        clock=course.clock,
+    )
 
 
 def ready(course: Course, hands: Hands) -> Prepared:
@@ -230,15 +235,17 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
     sealer.update(stopped_because=reason)
     serving = SERVE_SECONDS if course.spec.serves else 0.0
     held_rows = 0 if prepared.held is None else len(prepared.held.y)
+    workers = [hands.worker]
+    if held_rows and hands.cpus > 1:
+        workers.append(start_worker(course, hands.memory_bytes))
     finished = finishing.finish(
         winner,
-        hands.worker,
+        workers,
         sealer,
         course.clock,
         scratch=course.folder.scratch,
         rungs=desk.rungs,
         until=course.end - REPORT_SECONDS - serving,
-        threads=hands.cpus,
         n_rows=len(prepared.dev.y),
         trials=len(desk.outcomes()),
         held_rows=held_rows,

@@ -95,11 +95,13 @@ class Bench:
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
         self.rungs = ladder(int(self.dev.usable.sum()))
+        self._kept: tuple[Fitted, int] | None = None
         self._views: dict[View, tuple[State, Matrix]] = {}
 
     def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
-        """Carry out {"kind": "trial", …} or {"kind": "refit", …}; times are seconds since the run's start."""
-        return self._trial(task, lease) if task["kind"] == "trial" else self._refit(task, lease)
+        """Carry out {"kind": "trial" | "refit" | "seal", …}; times are seconds since the run's start."""
+        kinds = {"trial": self._trial, "refit": self._refit, "seal": self._seal_kept}
+        return kinds[task["kind"]](task, lease)
 
     def now(self) -> float:
         return time.monotonic() - self.started
@@ -167,10 +169,9 @@ class Bench:
         )
 
     def _refit(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
-        """Fit the winner again on all development rows, or on all rows there are, and seal it."""
+        """Fit the winner again: on the development rows, scored and sealed, or on all rows, kept until ``seal``."""
         trial, everything = Trial.from_dict(task["trial"]), task["rows"] == "all"
         family = family_named(trial.family)
-        started = self.now()
         part = joined(self.dev, self.held) if everything and self.held is not None else self.dev
         if part is self.dev:
             state, matrix = self._view(family.view)
@@ -190,20 +191,23 @@ class Bench:
             threads=task["threads"],
         )
         complete = not lease.expired(self.now())
-        folder = self.scratch / "sealed" / f"{trial.id}-{task['rows']}"
-        held_out = task.get("held_out") or self._held_out(
-            folder.name, family.view, state, model, fallback=task["score"]
-        )
-        extra = {"fitted_on": task["rows"], "fitted_rows": len(rows)}
-        self._seal(folder, Fitted(trial.family, family, state, model, config), {**held_out, **extra})
-        return {
-            "bundle": str(folder),
-            "held_out": held_out,
-            "complete": complete,
-            "seconds": self.now() - started,
-            "rows": len(rows),
-            "importances": model.importances(),
-        }
+        fitted = Fitted(trial.family, family, state, model, config)
+        answer = {"complete": complete, "rows": len(rows), "importances": model.importances()}
+        if everything:
+            self._kept = fitted, len(rows)
+            return answer
+        folder = self.scratch / "sealed" / f"{trial.id}-dev"
+        held_out = self._held_out(folder.name, family.view, state, model, fallback=task["score"])
+        self._seal(folder, fitted, {**held_out, "fitted_on": "dev", "fitted_rows": len(rows)})
+        return {**answer, "bundle": str(folder), "held_out": held_out}
+
+    def _seal_kept(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
+        """Seal what the last refit on all rows left, with the score that another model of its kind has got."""
+        assert self._kept is not None
+        fitted, n_rows = self._kept
+        folder = self.scratch / "sealed" / f"{task['trial']['id']}-all"
+        self._seal(folder, fitted, {**task["held_out"], "fitted_on": "all", "fitted_rows": n_rows})
+        return {"bundle": str(folder), "importances": fitted.model.importances()}
 
     def _held_out(self, name: str, view: View, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
         """The score on rows that no decision sees; without such rows, or a score of them, the folds' own."""

@@ -4,7 +4,7 @@ No step here chooses by a held-out score: a refit that ran to its end replaces t
 is put aside, whatever either scored. It knows nothing about Ray, reports or endpoints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,15 @@ from lepton_ray.training.metrics import METRICS
 
 MORE_ROWS = 1.25
 """A refit on all development rows against one fold's fit, and one on every row against that."""
-THREADS_GAIN = 1.5
-"""What the second core and those after it bring a fit that had one."""
+SEAL_SECONDS = 0.5
+POLL_SECONDS = 0.05
+NOTES = {
+    "all": "The score was measured on rows held out; the model itself was fitted again on all rows.",
+    "development": "The model is the one that was scored: fitted without the rows that measured it.",
+    "search": "The model is the one of the search: the reserve did not allow a refit.",
+}
+
+Facts = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,67 +56,56 @@ class Finished:
         return replace(self, held_out={**self.held_out, "score": score, "interval": interval})
 
 
-def refit_share(rung: Rung, n_rows: int, threads: int) -> float:
-    """Seconds of one refit on all ``n_rows`` development rows, per second of a trial of this rung on one thread."""
+def refit_share(rung: Rung, n_rows: int) -> float:
+    """Seconds of both refits, side by side on one core each, per second of a trial of this rung."""
     part = 1.0 if rung.rows is None else min(1.0, rung.rows / max(n_rows, 1))
-    return MORE_ROWS / part / rung.folds / (THREADS_GAIN if threads > 1 else 1.0)
+    return MORE_ROWS**2 / part / rung.folds
 
 
 def finish(
     winner: Outcome,
-    worker: Worker,
+    workers: Sequence[Worker],
     sealer: Sealer,
     clock: Callable[[], float],
     *,
     scratch: Path,
     rungs: tuple[Rung, ...],
     until: float,
-    threads: int,
     n_rows: int,
     trials: int,
     held_rows: int,
 ) -> Finished:
-    """Refit on the development rows, then on all rows, as far as ``until`` allows.
+    """Refit on the development rows for the score and on all rows for use, side by side, as far as ``until`` allows.
 
     Args:
+        workers: one or two; with one the refits follow each other.
         n_rows: of the development part.
         held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
     """
-    expected = max(0.2, refit_share(rungs[winner.trial.rung], n_rows, threads) * winner.seconds)
-    unchanged = Finished(
-        winner,
-        winner.held_out or {},
-        "search",
-        None,
-        scratch / "predictions" / f"{winner.trial.id}.npy" if held_rows else None,
-        "The model is the one of the search: the reserve did not allow a refit.",
-    )
+    name = winner.trial.id
     if (scratch / "stop").exists():
         (scratch / "stop").unlink()
-    first = _refit(worker, clock, winner, "dev", expected, until=until, threads=threads)
-    if first is None:
-        return unchanged
-    sealer.seal(Path(first["bundle"]), first["held_out"], trials=trials)
-    name = f"{winner.trial.id}-dev.npy"
-    done = Finished(
+    expected = max(0.2, refit_share(rungs[winner.trial.rung], n_rows) / MORE_ROWS * winner.seconds)
+    fitted: dict[str, Facts] = {}
+    if clock() + expected <= until:
+        fitted = _fitted(workers, clock, winner, ("dev", "all") if held_rows else ("dev",), until)
+    scored, everything = fitted.get("dev"), fitted.get("all")
+    held_out = scored["held_out"] if scored is not None else winner.held_out or {}
+    if scored is not None:
+        sealer.seal(Path(scored["bundle"]), held_out, trials=trials)
+    if everything is not None:
+        everything = _sealed(everything["worker"], clock, winner, held_out, until)
+    if everything is not None:
+        sealer.seal(Path(everything["bundle"]), held_out, trials=trials)
+    fitted_on = "all" if everything or (scored and not held_rows) else "development" if scored else "search"
+    return Finished(
         winner,
-        first["held_out"],
-        "development" if held_rows else "all",
-        first["importances"],
-        scratch / "predictions" / name if held_rows else None,
-        "The score was measured first; the model was then left as it is, fitted without the rows that measured it."
-        if held_rows
-        else "The model was fitted on all rows.",
+        held_out,
+        fitted_on,
+        (scored or everything or {}).get("importances"),
+        scratch / "predictions" / f"{name}{'-dev' if scored else ''}.npy" if held_rows else None,
+        NOTES[fitted_on] if held_rows or fitted_on == "search" else "The model was fitted on all rows.",
     )
-    if not held_rows:
-        return done
-    again = max(expected, first["seconds"]) * MORE_ROWS
-    second = _refit(worker, clock, winner, "all", again, until=until, threads=threads, held_out=first["held_out"])
-    if second is None:
-        return done
-    sealer.seal(Path(second["bundle"]), first["held_out"], trials=trials)
-    note = "The score was measured first, on rows held out; then the model was fitted again on all rows."
-    return Finished(winner, first["held_out"], "all", first["importances"], done.predictions, note)
 
 
 def cross_validated(
@@ -138,33 +134,36 @@ def cross_validated(
     return corrected_score(METRICS[problem.metric], judged, predictions, rng=rng)
 
 
-def _refit(
-    worker: Worker,
-    clock: Callable[[], float],
-    winner: Outcome,
-    rows: str,
-    expected: float,
-    *,
-    until: float,
-    threads: int,
-    held_out: dict[str, Any] | None = None,
-) -> dict[str, Any] | None:
-    """The bench's answer, or None where it did not fit into the time or did not come to its end."""
-    now = clock()
-    if now + expected > until:
-        return None
-    lease = Lease(f"{winner.trial.id}-{rows}", now, until)
-    task = {
-        "kind": "refit",
-        "trial": winner.trial.to_dict(),
-        "effort": winner.effort,
-        "rows": rows,
-        "score": winner.score,
-        "held_out": held_out,
-        "threads": threads,
-    }
-    worker.submit(task, lease)
+def _fitted(
+    workers: Sequence[Worker], clock: Callable[[], float], winner: Outcome, parts: tuple[str, ...], until: float
+) -> dict[str, Facts]:
+    """What came of fitting each part to its end, each in a worker of its own as far as there are workers."""
+    waiting, running, done = list(parts), dict[str, Worker](), dict[str, Facts]()
+    while running or (waiting and clock() < until):
+        for worker in workers:
+            if waiting and worker not in running.values():
+                part = waiting.pop(0)
+                worker.submit(_task("refit", winner, part), Lease(f"{winner.trial.id}-{part}", clock(), until))
+                running[part] = worker
+        for part, worker in list(running.items()):
+            ended = worker.poll(POLL_SECONDS)
+            if ended is not None:
+                del running[part]
+                if ended.value is not None and ended.value["complete"]:
+                    done[part] = {**ended.value, "worker": worker}
+    return done
+
+
+def _sealed(worker: Worker, clock: Callable[[], float], winner: Outcome, held_out: Facts, until: float) -> Facts | None:
+    """Let the worker that fitted on all rows seal its model with the score that was measured beside it."""
+    task = {**_task("seal", winner, "all"), "held_out": held_out}
+    worker.submit(task, Lease(f"{winner.trial.id}-seal", clock(), max(until, clock()) + SEAL_SECONDS))
     ended = None
     while ended is None:
         ended = worker.poll(1.0)
-    return ended.value if ended.value is not None and ended.value["complete"] else None
+    return ended.value
+
+
+def _task(kind: str, winner: Outcome, part: str) -> Facts:
+    facts = {"trial": winner.trial.to_dict(), "effort": winner.effort, "score": winner.score}
+    return {"kind": kind, "rows": part, "threads": 1, **facts}

@@ -17,12 +17,12 @@ from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Task
 
-SECOND_REFIT_SHARE = 0.12
-"""Of the wall: what may be kept for fitting the winner on every row, the held-out ones too."""
 LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
 SPARE = 1.3
 """What a refit is given, as a multiple of what it is expected to take."""
+ONE_CORE = 1.8
+"""How much longer two refits take one after the other than side by side."""
 
 
 def families_of(spec: RunSpec, task: Task) -> list[str]:
@@ -67,13 +67,12 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     fixed = REPORT_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
 
     def share(rung: int) -> float:
-        return SPARE * finishing.refit_share(rungs[rung], n_rows, course.around.cpus)
+        return SPARE * finishing.refit_share(rungs[rung], n_rows) * (ONE_CORE if course.around.cpus == 1 else 1.0)
 
     def reserve(best: Outcome | None) -> float:
         if best is None:
             return fixed
-        once = share(best.trial.rung) * best.seconds
-        return fixed + once + min(once * finishing.MORE_ROWS, SECOND_REFIT_SHARE * course.budget.wall_seconds)
+        return fixed + share(best.trial.rung) * best.seconds
 
     desk = Desk(
         policy,

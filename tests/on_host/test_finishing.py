@@ -60,13 +60,13 @@ class Made:
         winner = self.desk.best()
         return finishing.finish(
             winner,
-            self.worker,  # type: ignore[arg-type]
+            [self.worker],  # type: ignore[list-item]
             self.sealer,
             self.course.clock,
             scratch=self.course.folder.scratch,
             rungs=self.desk.rungs,
             until=until,
-            threads=1,
+            n_rows=len(self.prepared.dev.y),
             trials=3,
             held_rows=0 if self.prepared.held is None else len(self.prepared.held.y),
         )
@@ -106,7 +106,8 @@ def test_a_search_seals_as_it_goes(tmp_path: Path) -> None:
 def test_the_winner_is_fitted_on_all_rows_and_keeps_the_score_measured_before(tmp_path: Path) -> None:
     made = searched(tmp_path)
     found = made.finish()
-    assert [task["rows"] for task, _ in made.worker.given[-2:]] == ["dev", "all"]
+    last = [(task["kind"], task["rows"]) for task, _ in made.worker.given[-3:]]
+    assert last == [("refit", "dev"), ("refit", "all"), ("seal", "all")]
     assert found.fitted_on == "all" and found.importances
     assert found.predictions is not None and len(np.load(found.predictions)) == len(made.prepared.held.y)
     sealed = Bundle.load(made.result["bundle"])
@@ -123,7 +124,7 @@ def test_no_time_leaves_the_model_of_the_search(tmp_path: Path) -> None:
     assert made.result["bundle_id"] == before["bundle_id"] and found.held_out == made.desk.best().held_out
 
 
-@pytest.mark.parametrize("lose, fitted_on", [(("dev",), "search"), (("all",), "development")])
+@pytest.mark.parametrize("lose, fitted_on", [(("dev", "all"), "search"), (("dev",), "all"), (("all",), "development")])
 def test_a_refit_that_did_not_end_is_put_aside(tmp_path: Path, lose: tuple[str, ...], fitted_on: str) -> None:
     made = searched(tmp_path)
     made.worker.lose = lose
@@ -176,12 +177,8 @@ def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_p
 
 
 def test_a_refit_is_expected_to_take_a_fit_on_more_rows() -> None:
-    alone = finishing.refit_share(Rung(None, 5), 1000, 1)
-    assert 0.2 < alone < 0.4
-    assert finishing.refit_share(Rung(None, 5), 1000, 2) < alone
-    assert finishing.refit_share(Rung(100, 1), 1000, 1) == pytest.approx(
-        10 * finishing.refit_share(Rung(None, 1), 1000, 1)
-    )
+    assert 0.2 < finishing.refit_share(Rung(None, 5), 1000) < 0.4
+    assert finishing.refit_share(Rung(100, 1), 1000) == pytest.approx(10 * finishing.refit_share(Rung(None, 1), 1000))
 
 
 def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_path: Path) -> None:
