@@ -247,7 +247,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         rungs=desk.rungs,
         until=course.end - REPORT_SECONDS - serving,
         n_rows=len(prepared.dev.y),
-        trials=len(desk.outcomes()),
+        trials=desk.tried(),
         held_rows=held_rows,
     )
     if held_rows == 0:
