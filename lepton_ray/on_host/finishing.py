@@ -24,7 +24,7 @@ from lepton_ray.training.metrics import METRICS
 MORE_ROWS = 1.25
 """A refit on all development rows against one fold's fit, and one on every row against that."""
 NO_SEARCH = 0.6
-"""A refit stops at the round that its trial found, and judges nothing: 0.5 of a trial's time on as many rows (measured)."""
+"""Of a trial's time on as many rows: a refit stops at the round that was found, and judges nothing. Measured: 0.5."""
 SEAL_SECONDS = 0.5
 POLL_SECONDS = 0.05
 NOTES = {
