@@ -1,12 +1,21 @@
-"""lepton clean: remove what runs left: scratch folders, unfinished runs, and on wish old runs."""
+"""lepton clean: remove what runs left: scratch and temporary folders, unfinished runs, and on wish old runs."""
 
+import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lepton_ray.cli.past import result_of, run_folders
+from lepton_ray.errors import LeptonError
+from lepton_ray.money.ledger import Ledger
+from lepton_ray.on_host import processes
+from lepton_ray.on_host.run_folder import RunFolder
+
+TEMPORARY = re.compile(r"lepton-([0-9a-f]+)-\w+")
+"""Folders for Ray, named after the process that made them."""
 
 
 def clean(
@@ -15,22 +24,38 @@ def clean(
 ) -> None:
     """Remove scratch folders and runs without a bundle under lepton-runs; with --all every run there.
 
+    Runs that are under way are left alone.
+
     Example: lepton clean --dry-run
     """
-    removed = 0
+    doomed = temporary_folders()
     for folder in run_folders():
-        if (folder / ".running").exists():
+        if under_way(folder):
             continue
-        doomed = [folder] if all_runs or not result_of(folder).get("bundle") else scratch_of(folder)
-        for path in doomed:
-            removed += 1
-            typer.echo(f"{'would remove' if dry_run else 'removed'} {path}")
-            if not dry_run:
-                shutil.rmtree(path)
-    if not removed:
+        whole = all_runs or not result_of(folder).get("bundle")
+        doomed += [folder] if whole else [path for path in (RunFolder(folder).scratch,) if path.exists()]
+    for path in doomed:
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+        if not dry_run:
+            shutil.rmtree(path, ignore_errors=True)
+    if not doomed:
         typer.echo("nothing to remove")
 
 
-def scratch_of(folder: Path) -> list[Path]:
-    """What a run that ended needs no more."""
-    return [path for path in (folder / ".work",) if path.exists()]
+def under_way(folder: Path) -> bool:
+    """Whether a process of this run lives."""
+    try:
+        run = Ledger.open(RunFolder(folder).ledger).run_id
+    except LeptonError:
+        return False
+    return bool(processes.members(run, -1))
+
+
+def temporary_folders() -> list[Path]:
+    """Folders for Ray whose process is gone."""
+    found = []
+    for path in sorted(Path(tempfile.gettempdir()).glob("lepton-*")):
+        match = TEMPORARY.fullmatch(path.name)
+        if match and path.is_dir() and not path.is_symlink() and not Path("/proc", str(int(match[1], 16))).exists():
+            found.append(path)
+    return found

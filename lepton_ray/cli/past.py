@@ -109,11 +109,11 @@ def run_folders() -> list[Path]:
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """What the run's result.json says; empty where there is none."""
-    path = folder / "result.json"
-    if not path.exists():
+    """What the run's result.json says; empty where there is none that can be read."""
+    try:
+        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
     return found if isinstance(found, dict) else {}
 
 

@@ -52,12 +52,12 @@ def write_environment() -> None:
 
 
 def short_temp_dir() -> Path:
-    """Make an empty folder whose path is short enough for Ray's sockets."""
-    place = tempfile.gettempdir()
-    if len(place) + len("/lepton-") + 8 > LONGEST_TEMP_DIR:
+    """Make an empty folder whose path is short enough for Ray's sockets, named after this process."""
+    place, prefix = tempfile.gettempdir(), f"lepton-{os.getpid():x}-"
+    if len(place) + len(f"/{prefix}") + 8 > LONGEST_TEMP_DIR:
         place = "/tmp"
     try:
-        return Path(tempfile.mkdtemp(prefix="lepton-", dir=place))
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     except OSError as error:
         raise EnvironmentFault(
             f"No temporary folder could be made in {place}: {error.strerror}.",

@@ -44,6 +44,24 @@ def plain(column: Any) -> Any:
     return None
 
 
+def without_views(table: Any) -> Any:
+    """A table whose texts and bytes are no views, also inside of lists and objects: Arrow cannot filter views."""
+    schema = pa.schema([field.with_type(_plain_type(field.type)) for field in table.schema])
+    return table if schema == table.schema else table.cast(schema)
+
+
+def _plain_type(kind: Any) -> Any:
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return (pa.list_ if pa.types.is_list(kind) else pa.large_list)(_plain_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind])
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _plain_type(kind.value_type), kind.ordered)
+    return kind
+
+
 def _seconds(array: Any) -> Any:
     """Times of day and durations as seconds."""
     per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[array.type.unit]

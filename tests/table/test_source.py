@@ -135,3 +135,20 @@ def test_json_lines_that_mix_types(tmp_path: Path) -> None:
 def test_frame_with_mixed_objects_and_number_names() -> None:
     table = open_source(pd.DataFrame({0: [1, "a", None], 1: [1, 2, 3]})).read()
     assert table.to_pydict() == {"0": ["1", "a", None], "1": [1, 2, 3]}
+
+
+def test_views_can_be_filtered_in_frames_and_files(tmp_path: Path) -> None:
+    """Arrow cannot filter views, which is how polars keeps texts, also in a Parquet file."""
+    table = pa.table(
+        {
+            "text": pa.array(["a", None, "b"], pa.string_view()),
+            "bytes": pa.array([b"a", None, b"b"], pa.binary_view()),
+            "list": pa.array([["a"], None, []], pa.list_(pa.string_view())),
+            "object": pa.array([{"k": "a"}, None, {"k": None}], pa.struct([("k", pa.string_view())])),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    frame = pl.DataFrame({"text": ["a", None, "b"]}, schema_overrides={"text": pl.Categorical})
+    for source in (table, tmp_path / "t.parquet", frame):
+        kept = open_source(source).read().filter(pa.array([True, False, True]))
+        assert kept.column("text").to_pylist() == ["a", "b"]
