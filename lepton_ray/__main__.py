@@ -1,4 +1,4 @@
-"""The console script ``lepton``: a run goes to its supervisor, the rest to the CLI. It knows no verb but ``run``.
+"""The console script ``lepton``: a run or an endpoint goes to its supervisor, the rest to the CLI.
 
 The way to the supervisor loads the standard library alone, so that the wall stands before anything can go wrong.
 """
@@ -10,7 +10,7 @@ import sys
 def main() -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:]
-    if argv[:1] == ["run"] and not {"--help", "-h"} & set(argv):
+    if argv[:1] in (["run"], ["serve"]) and not {"--help", "-h"} & set(argv):
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the supervisor listens, Ctrl-C ends it without a word
         from lepton_ray.on_host.supervisor import main as supervise
 

@@ -27,7 +27,7 @@ from lepton_ray.on_host.preparation import Prepared, open_table, prepare, requir
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
 from lepton_ray.on_ray.port import Port
-from lepton_ray.on_ray.serving import FrontDoor, deploy, first_request
+from lepton_ray.on_ray.serving import FrontDoor, bring_up
 from lepton_ray.on_ray.session import Session, short_temp_dir
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import Outcome
@@ -247,7 +247,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         rungs=desk.rungs,
         until=course.end - REPORT_SECONDS - serving,
         n_rows=len(prepared.dev.y),
-        trials=len(desk.outcomes()),
+        trials=desk.tried(),
         held_rows=held_rows,
     )
     if held_rows == 0:
@@ -305,9 +305,8 @@ def serve(course: Course, door: FrontDoor, prepared: Prepared, sealer: Sealer) -
     """Put the winner behind the proxy, prove it with a real row, and stay until asked to end."""
     course.meter.enter("bring up endpoint")
     left = course.end - course.clock()
-    door.wait(left)
-    endpoint = deploy(course.folder.bundle, port=door.port.number, trust=course.spec.families)
-    first_request(endpoint.url, telling.one_row(prepared))
+    row = telling.one_row(prepared)
+    endpoint = bring_up(door, course.folder.bundle, row, trust=course.spec.families, timeout=left)
     sealer.update(endpoint=endpoint.url)
     course.screen.close()
     course.tell(messages.Serving(endpoint.url))

@@ -1,33 +1,27 @@
 """The Python door: ``run`` starts the same supervised run as the command line, and ``Run`` is what it left.
 
 The run is a process of its own, so its wall holds whatever the calling process does, and a Ray that the caller has
-open is neither used nor touched.
+open is neither used nor touched. It ends when the calling process does: nobody would wait for it.
 """
 
 import json
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lepton_ray import errors
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import LeptonError, ServingError, UsageError
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host.child import Child, fault_of
 from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.spec import RUNS_FOLDER
+from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.source import open_source
 
-_ERRORS = {
-    kind.exit_code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, LeptonError) and kind is not LeptonError
-}
+_COLUMNS = ("trial", "family", "rung", "score", "seconds", "driver", "state", "reason", "config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +36,16 @@ class Run:
         """Open the folder of an earlier run.
 
         Raises:
-            UsageError: it holds no result.
+            UsageError: it holds no result, or that of a run without a model.
         """
-        path = Path(folder) / "result.json"
-        if not path.exists():
-            raise UsageError(f"The folder {folder} holds no result of a run.", "See lepton runs.")
-        return cls(Path(folder).resolve(), json.loads(path.read_text(encoding="utf-8")))
+        place = Path(folder).expanduser().resolve()
+        try:
+            result = json.loads((place / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UsageError(f"The folder {folder} holds no result of a run.", "See lepton runs.") from None
+        if "error" in result:
+            raise UsageError(f"The run in {folder} ended without a model: {result['error']}", result.get("hint", ""))
+        return cls(place, result)
 
     @property
     def id(self) -> str:
@@ -61,7 +59,8 @@ class Run:
     @property
     def bundle(self) -> Bundle:
         """The model, loaded and verified; ``run.bundle.predict(frame)``."""
-        return Bundle.load(self.folder / "bundle")
+        trust = [name for name in self._asked().get("families") or () if ":" in name]
+        return Bundle.load(self.folder / "bundle", trust=trust)
 
     @property
     def receipt(self) -> Receipt:
@@ -72,68 +71,67 @@ class Run:
         """All trials as a pandas frame, the best first."""
         import pandas as pd
 
+        outcomes = sorted(
+            RunFolder(self.folder).trials(),
+            key=lambda one: (-one.trial.rung, float("inf") if one.error is None else one.error),
+        )
         rows = [
-            {
-                "trial": outcome.trial.id,
-                "family": outcome.trial.family,
-                "rung": outcome.trial.rung,
-                "score": outcome.score,
-                "error": outcome.error,
-                "seconds": outcome.seconds,
-                "driver": outcome.driver,
-                "state": outcome.state,
-                "reason": outcome.reason,
-                "config": outcome.trial.config,
-            }
-            for outcome in RunFolder(self.folder).trials()
+            (one.trial.id, one.trial.family, one.trial.rung, one.score)
+            + (one.seconds, one.driver, one.state, one.reason, one.trial.config)
+            for one in outcomes
         ]
-        board = pd.DataFrame(rows).sort_values(["rung", "error"], ascending=[False, True], ignore_index=True)
-        return board.drop(columns="error")
+        return pd.DataFrame(rows, columns=list(_COLUMNS))
 
     def report(self) -> Path:
-        """The report, one file that opens offline."""
-        return RunFolder(self.folder).report
+        """The report, one file that opens offline.
+
+        Raises:
+            UsageError: the run ended before one was written.
+        """
+        path = RunFolder(self.folder).report
+        if not path.exists():
+            raise UsageError(f"The run {self.id} has no report.", "It ended before one was written.")
+        return path
 
     def serve(self, port: int | None = None) -> "Service":
         """Bring the bundle up behind Ray Serve in a process of its own; ``stop`` it, or use it as a context."""
         return Service.start(self.folder / "bundle", port)
 
+    def _asked(self) -> dict[str, Any]:
+        path = self.folder / "spec.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return found
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Service:
-    """An endpoint in a process of its own."""
+    """An endpoint in a process of its own; it ends with the calling process at the latest."""
 
     url: str
-    process: "subprocess.Popen[str]"
+    child: Child = field(repr=False)
 
     @classmethod
-    def start(cls, bundle: Path, port: int | None, timeout: float = 120.0) -> "Service":
+    def start(cls, bundle: str | Path, port: int | None = None) -> "Service":
         """Return once it has answered its first request.
 
         Raises:
+            BundleError: it is no bundle, or a damaged one. EnvironmentFault: the port is taken.
             ServingError: it did not come up.
         """
-        command = [sys.executable, "-m", "lepton_ray", "serve", str(bundle)]
-        command += [] if port is None else ["--port", str(port)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line.startswith("http"):
-            _, said = process.communicate(timeout=timeout)
-            raise ServingError(f"The endpoint did not come up: {said.strip().splitlines()[-1] if said else 'no word'}")
-        return cls(line.split()[0], process)
+        child = Child(["serve", str(bundle), *([] if port is None else ["--port", str(port)])], "keep")
+        try:
+            url = child.line()
+        except BaseException:
+            child.stop()
+            raise
+        if not url.startswith("http"):
+            code = child.wait()
+            raise fault_of(code, child.said() or "The endpoint did not come up.", default=ServingError)
+        return cls(url, child)
 
-    def stop(self, timeout: float = 20.0) -> None:
-        """End it, and all that belongs to it."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.communicate()
+    def stop(self) -> None:
+        """End it, and all that belongs to it; once more is no fault."""
+        self.child.stop()
 
     def __enter__(self) -> "Service":
         return self
@@ -146,82 +144,110 @@ def run(
     table: Any,
     *,
     target: str,
-    budget: str | float | None = None,
+    budget: Any = None,
     deadline: str | float | None = None,
-    out: str | Path | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+    positive: Any = None,
     drop: Sequence[str] = (),
     types: Mapping[str, str] | None = None,
+    plan: str | Path | CleaningPlan | None = None,
+    weight: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    test: Any = None,
+    value: str | Path | Mapping[str, Any] | None = None,
+    price: Any = None,
     families: Sequence[str] = (),
+    seed: int | None = None,
+    out: str | Path | None = None,
     quiet: bool = False,
-    **options: Any,
 ) -> Run:
-    """Turn a table into a priced model, behind a wall in dollars and time.
+    """Turn a table into a priced model, behind a wall in dollars and time; each option is that of ``lepton run``.
+
+    An interrupt finishes what is in hand, and the best so far is returned; a second one ends it and is raised.
 
     Args:
-        table: path to a file or folder, or a pandas, Arrow or polars frame.
+        table: path to a file or folder, or a pandas, Arrow or polars frame; also ``test``, to measure the score on.
         target: the column to learn.
         budget: dollars, ``"0.02 usd"``; deadline: ``"5m"`` or seconds. Without both, 60 s.
+        drop, families: names; a single string is one name.
         out: the run's folder; by default a new one under ``lepton-runs``.
-        quiet: write no progress to standard error.
-        options: the other options of ``lepton run`` by their names: task, metric, positive, plan, weight, group,
-            time, test, value, price, seed.
+        quiet: write no progress to ``sys.stderr``.
 
     Raises:
         LeptonError: of the kind that the command line's exit code stands for.
     """
-    known = {"task", "metric", "positive", "plan", "weight", "group", "time", "test", "value", "price", "seed"}
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        raise UsageError(f"run has no option '{unknown[0]}'.", f"Options are {', '.join(sorted(known))}.")
-    folder = Path(out) if out is not None else Path("lepton-runs") / _new_id()
-    with tempfile.TemporaryDirectory(prefix="lepton-table-") as place:
-        wanted = {
-            "table": _as_file(table, Path(place)),
-            "target": target,
-            "budget": budget,
-            "deadline": deadline,
-            "out": str(folder),
-            "drop": list(drop),
-            "types": dict(types or {}),
-            "families": list(families),
-            **{name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+    home = Path(RUNS_FOLDER).resolve()
+    with tempfile.TemporaryDirectory(prefix="lepton-table-", ignore_cleanup_errors=True) as place:
+        files = {"table": table, "test": test, "plan": plan, "value": value}
+        words = {"target": target, "task": task, "metric": metric, "weight": weight, "group": group, "time": time}
+        amounts = {"budget": budget, "deadline": deadline, "price": price, "positive": positive, "seed": seed}
+        given: dict[str, Any] = {
+            **{name: _as_path(one, Path(place), name) for name, one in files.items() if one is not None},
+            **{name: one for name, one in words.items() if one is not None},
+            **{name: str(one) for name, one in amounts.items() if one is not None},
+            "drop": _names(drop),
+            "families": _names(families),
+            "types": {str(column): str(kind) for column, kind in (types or {}).items()},
         }
-        spec = Path(place) / "spec.yaml"
-        spec.write_text(json.dumps({name: value for name, value in wanted.items() if value is not None}))
-        return _supervised(["run", "--spec", str(spec), "--no-serve", "--json"], folder, quiet)
+        if out is not None:
+            given["out"] = str(Path(out).expanduser().resolve())
+        spec = Path(place) / "spec.json"
+        spec.write_text(json.dumps(given), encoding="utf-8")
+        result = _supervised(spec, quiet)
+    return Run(Path(given.get("out") or home / result["run"]), result)
 
 
-def _supervised(words: list[str], folder: Path, quiet: bool) -> Run:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lepton_ray", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if quiet else None,
-        text=True,
-        start_new_session=True,
-    )
+def _supervised(spec: Path, quiet: bool) -> dict[str, Any]:
+    """The result of the run that ``spec`` asks for."""
+    child = Child(["run", "--spec", str(spec), "--no-serve", "--json"], "drop" if quiet else "show")
+    try:
+        code = _outlasted(child)
+    except BaseException:
+        child.stop()
+        raise
+    try:
+        result: dict[str, Any] = json.loads(child.printed())
+    except ValueError:
+        raise fault_of(code, "The run ended without a word.", default=LeptonError) from None
+    if "error" in result:
+        kept = f" The best model sealed before is in {result['bundle']}." if result.get("bundle") else ""
+        raise fault_of(code, result["error"], f"{result.get('hint', '')}{kept}".strip(), default=LeptonError)
+    return result
+
+
+def _outlasted(child: Child) -> int:
+    """Wait for its exit code, passing interrupts on to it; a second one is raised, once it has ended."""
+    interrupts = 0
     while True:
         try:
-            printed, _ = process.communicate()
-            break
+            code = child.wait()
         except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)  # it finishes what is in hand; a second one ends it at once
-    result: dict[str, Any] = json.loads(printed) if printed.strip() else {"error": "The run ended without a word."}
-    if "error" in result:
-        kind = _ERRORS.get(int(result.get("exit_code", 1)), LeptonError)
-        raise kind(result["error"], result.get("hint", ""))
-    return Run(folder.resolve(), result)
+            interrupts += 1
+            child.ask()
+        else:
+            if interrupts > 1:
+                raise KeyboardInterrupt
+            return code
 
 
-def _as_file(table: Any, place: Path) -> str:
-    """A path that the run's own process can read; a frame is written into ``place``."""
-    if isinstance(table, str | Path):
-        return str(table)
+def _as_path(given: Any, place: Path, name: str) -> str:
+    """A path that the run's own process can read; what is no path is written into ``place``."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Path):
+        return str(given.expanduser())
+    if isinstance(given, CleaningPlan | Mapping):
+        path = place / f"{name}.json"
+        path.write_text(given.to_json() if isinstance(given, CleaningPlan) else json.dumps(dict(given)), "utf-8")
+        return str(path)
     import pyarrow.parquet as pq
 
-    path = place / "table.parquet"
-    pq.write_table(open_source(table).read(), path)
+    path = place / f"{name}.parquet"
+    pq.write_table(open_source(given).read(), path)
     return str(path)
 
 
-def _new_id() -> str:
-    return time.strftime("%Y%m%d-%H%M%S-") + f"{time.monotonic_ns() % 0xFFFFFF:06x}"
+def _names(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else [str(name) for name in given]

@@ -97,7 +97,7 @@ class RunSpec:
         Raises:
             UsageError: an unknown key, a missing table or target, a value of the wrong form, one name in two roles.
         """
-        merged = _read_yaml(spec_file) if spec_file else {}
+        merged = _read_spec(spec_file) if spec_file else {}
         merged.update({key: value for key, value in options.items() if value is not None})
         known = {field.name for field in fields(cls)}
         for key in merged:
@@ -199,21 +199,40 @@ def _has_failed(folder: Path) -> bool:
     return isinstance(result, dict) and "error" in result and not (folder / "bundle").exists()
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def _read_spec(path: str) -> dict[str, Any]:
     """Every scalar as the text that was written: a class named yes stays one, and a column named 1 too."""
     try:
-        found = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        text = Path(path).read_text(encoding="utf-8")
+        found = _from_json(text) if path.endswith(".json") else _from_yaml(text)
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
         raise UsageError(f"The spec {path} cannot be read: {reason}.", "Check the path.") from None
-    except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise UsageError(f"The spec {path} is not YAML{where}.", "Mend it: one 'key: value' a line.") from None
+    except (yaml.YAMLError, json.JSONDecodeError) as fault:
+        line = fault.lineno if isinstance(fault, json.JSONDecodeError) else _line_of(fault)
+        form = "JSON" if path.endswith(".json") else "YAML"
+        where = f" in line {line}" if line else ""
+        raise UsageError(f"The spec {path} is not {form}{where}.", "Mend it: one 'key: value' a line.") from None
     if not isinstance(found, dict):
         raise UsageError(f"The spec {path} holds no keys.", "Write lines like 'target: Churn'.")
     given = {str(key).replace("-", "_"): value for key, value in found.items()}
-    return {key: value for key, value in given.items() if value not in ("", "null", "~")}
+    return {key: value for key, value in given.items() if value not in (None, "")}
+
+
+def _from_yaml(text: str) -> Any:
+    found = yaml.load(text, Loader=yaml.BaseLoader)
+    if not isinstance(found, dict):
+        return found
+    return {key: None if value in ("null", "~") else value for key, value in found.items()}
+
+
+def _from_json(text: str) -> Any:
+    """YAML reads most of JSON, but neither each of its escapes nor each of its characters."""
+    return json.loads(text, parse_int=str, parse_float=str)
+
+
+def _line_of(fault: yaml.YAMLError) -> int | None:
+    mark = getattr(fault, "problem_mark", None)
+    return None if mark is None else mark.line + 1
 
 
 def _text(value: Any, flag: str) -> str:
@@ -283,7 +302,16 @@ def _truth(value: Any, flag: str) -> bool:
     return said in ("true", "yes")
 
 
+def _name(value: Any, flag: str) -> str:
+    """The name of a column; whoever reads a table takes the blanks around its names away."""
+    return _text(value, flag).strip()
+
+
 _READERS: dict[str, Reader] = {
+    "target": _name,
+    "weight": _name,
+    "group": _name,
+    "time": _name,
     "drop": _names,
     "families": _names,
     "types": _types,

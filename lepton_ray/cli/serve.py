@@ -1,6 +1,5 @@
 """lepton serve: a bundle behind Ray Serve on this host, until Ctrl-C."""
 
-import signal
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +13,11 @@ def serve(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
     port: Annotated[int | None, typer.Option(help="Port on loopback; 8000 or any free one where not given.")] = None,
     trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
+    until_eof: Annotated[bool, typer.Option("--until-eof", help="End when standard input ends, too.")] = False,
 ) -> None:
     """Serve a bundle over HTTP on loopback: Open Inference Protocol v2 and POST /predict with JSON rows.
+
+    Its address is the one line on standard output, written once it has answered.
 
     Example:
 
@@ -23,26 +25,24 @@ def serve(
     """
     from lepton_ray.bundle.bundle import Bundle
     from lepton_ray.money.prices import machine_price
+    from lepton_ray.on_host import messages
     from lepton_ray.on_ray.port import Port
-    from lepton_ray.on_ray.serving import FrontDoor, deploy, first_request
+    from lepton_ray.on_ray.serving import FrontDoor, bring_up
     from lepton_ray.on_ray.session import Session, short_temp_dir
     from lepton_ray.spec import Surroundings
 
     loaded = Bundle.load(bundle, trust=names_of(trust))
     reserved = Port.reserve(port)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
     around = Surroundings.read()
+    rate, temp = machine_price(around.vcpus).per_hour, short_temp_dir()
+    if around.wall_fd is not None:
+        messages.say(around.wall_fd, messages.Service(rate.micros, (str(temp),)))
     typer.echo(f"bringing up {loaded.id[:12]} on Ray Serve …", err=True)
-    session = Session(short_temp_dir(), cpus=around.cpus, object_store_bytes=0).start()
-    try:
-        session.wait(60)
-        FrontDoor(reserved).open().wait()
-        endpoint = deploy(Path(bundle), port=reserved.number, trust=(loaded.manifest.family,))
-        first_request(endpoint.url, loaded.manifest.example)
-        rate = machine_price(around.vcpus).per_hour
-        typer.echo(f"{endpoint.url}  (docs at {endpoint.url}/docs; this machine costs {rate} per hour; Ctrl-C ends it)")
-        ended.wait()
-    finally:
-        session.stop()
+    session = Session(temp, cpus=around.cpus, object_store_bytes=0).start()
+    session.wait(60)
+    door, families = FrontDoor(reserved).open(), names_of(trust)
+    endpoint = bring_up(door, Path(bundle), loaded.manifest.example, trust=families)
+    typer.echo(f"docs at {endpoint.url}/docs; this machine costs {rate} per hour; Ctrl-C ends it", err=True)
+    if around.wall_fd is not None:
+        messages.say(around.wall_fd, messages.Serving(endpoint.url))
+    threading.Event().wait()  # Ctrl-C ends it here, and the supervisor all that belongs to it

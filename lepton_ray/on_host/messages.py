@@ -1,6 +1,7 @@
 """What a driver tells its supervisor: one JSON object per line over a pipe. It knows nothing about processes.
 
 {"wall": {...}}     how long the run may last, and where it writes     (arms the wall)
+{"service": {...}}  there is no run, an endpoint only; without a wall once it is up
 {"failed": {...}}   why there will be no model
 {"serving": {...}}  the endpoint answered its first request: the run has ended, the endpoint goes on
 {"done": {}}        everything is sealed: end what is left
@@ -9,7 +10,7 @@
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 MARGIN_SECONDS = 0.8
@@ -47,6 +48,14 @@ class Wall:
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """An endpoint without a run before it; ``temp`` are folders to remove at its end."""
+
+    per_hour_micros: int
+    temp: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A fault that the user can understand, and the exit code of its kind."""
 
@@ -60,7 +69,6 @@ class Serving:
     """The endpoint is live; ``endpoint`` is its address."""
 
     endpoint: str
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,8 @@ class Done:
     """Everything that the run wants to keep is on disk."""
 
 
-Message = Wall | Failed | Serving | Done
-_KINDS: dict[str, Any] = {"wall": Wall, "failed": Failed, "serving": Serving, "done": Done}
+Message = Wall | Service | Failed | Serving | Done
+_KINDS: dict[str, Any] = {"wall": Wall, "service": Service, "failed": Failed, "serving": Serving, "done": Done}
 
 
 def encode(message: Message) -> bytes:

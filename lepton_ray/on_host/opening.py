@@ -103,6 +103,6 @@ def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -
         sealer.update(baseline_score=outcome.held_out["score"])
     best = desk.best()
     if outcome.bundle is not None and outcome.held_out is not None and best is outcome:
-        sealer.seal(Path(outcome.bundle), outcome.held_out, trials=len(desk.outcomes()))
+        sealer.seal(Path(outcome.bundle), outcome.held_out, trials=desk.tried())
     else:
-        sealer.update(trials=len(desk.outcomes()))
+        sealer.update(trials=desk.tried())

@@ -2,7 +2,8 @@
 
 It starts the driver in a session of its own, adopts every orphan, listens to the driver's messages and to the user's
 signals, and at the wall (or when all is sealed, or the driver dies) kills all that belongs to the run and hands over
-the best model sealed so far. It never waits for anybody's consent. It knows nothing about tables, models or Ray.
+the best model sealed so far. It never waits for anybody's consent. An endpoint without a run (``lepton serve``) is
+kept the same way, without a wall once it is up. It knows nothing about tables, models or Ray.
 """
 
 import json
@@ -20,16 +21,19 @@ from pathlib import Path
 from types import FrameType
 
 from lepton_ray.errors import MoneyError
+from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text, parse_duration
 from lepton_ray.on_host import handover, processes
-from lepton_ray.on_host.messages import MARGIN_SECONDS, Done, Failed, Message, Serving, Wall, decode
+from lepton_ray.on_host.messages import MARGIN_SECONDS, Done, Failed, Message, Service, Serving, Wall, decode
 from lepton_ray.on_host.verdict import Ending, Verdict, Why, judge, judge_service
 
 CLOSING_SECONDS = 0.05  # billed ahead: what is left to do once the books are closed
 PROVISIONAL_SECONDS = 20.0  # the wall of a driver that has not set its own
+BRING_UP_SECONDS = 150.0  # the wall of an endpoint that does not come up
 SERVICE_GRACE_SECONDS = 5.0  # for an endpoint to close after the first Ctrl-C
 ECHO_SECONDS = 0.1  # `timeout` and closing terminals send a signal twice; nobody types that fast
 SWEEP_SECONDS = 1.0
+UNTIL_EOF = "--until-eof"
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -41,6 +45,7 @@ class State:
     json: bool
     provisional: float = PROVISIONAL_SECONDS
     wall: Wall | None = None
+    service: Service | None = None
     failed: Failed | None = None
     serving: Serving | None = None
     served_from: float | None = None
@@ -52,8 +57,10 @@ class State:
     @property
     def kill_at(self) -> float:
         """When everything of the run is killed."""
+        if self.asked and (self.service is not None or self.served_from is not None):
+            return self.asked_at + SERVICE_GRACE_SECONDS
         if self.served_from is not None:
-            return self.asked_at + SERVICE_GRACE_SECONDS if self.asked else float("inf")
+            return float("inf")
         return self.started + (self.wall.wall_seconds if self.wall else self.provisional) - self.margin
 
     @property
@@ -67,6 +74,8 @@ class State:
                 seconds = min(message.wall_seconds, self.wall.wall_seconds if self.wall else message.wall_seconds)
                 self.wall = replace(message, wall_seconds=seconds)
                 self.json = message.json
+            case Service():
+                self.service = message
             case Failed():
                 self.failed = message
             case Serving():
@@ -75,7 +84,7 @@ class State:
                 self.done = True
 
     def ask(self, number: int, now: float) -> bool:
-        """Count a wish to stop; say whether it is the first. A hangup is never the second."""
+        """Count a wish to stop; say whether it is the first. A hangup (or the parent's end) is never the second."""
         if self.asked and (number == signal.SIGHUP or now - self.asked_at < ECHO_SECONDS):
             return False
         self.asked += 1
@@ -102,19 +111,23 @@ class State:
 class Supervisor:
     """One run from its driver's start to the exit code."""
 
-    def __init__(self, command: Sequence[str], state: State) -> None:
+    def __init__(self, command: Sequence[str], state: State, *, held: bool = False) -> None:
+        """``held``: standard input is a pipe that ends when this run's parent does."""
         self.state = state
         self.run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
         self._command = command
         self._heard = b""
+        self._held = held
 
     def run(self) -> int:
         """Start the driver, watch, hand over; return the exit code."""
         with self._alert():
             ending = self._watch()
+            if self.state.service is not None:
+                return self._serve_out(ending)
             if ending.why is Why.SERVING and self._sealed() is not None:
                 self._hand_over(ending)
-                return self._serve_out()
+                return self._serve_out(ending)
             self._end_processes()
             return self._hand_over(ending)
 
@@ -123,6 +136,7 @@ class Supervisor:
         while True:
             self._reap()
             self._hear()
+            self._heed_parent()
             now = time.monotonic()
             ending = self.state.ending(now)
             if ending is not None:
@@ -158,19 +172,33 @@ class Supervisor:
         handover.remove(wall.temp, Path(wall.folder), state.kill_at + 0.7 * state.margin)
         return handover.close_run(wall, ended, time.monotonic() - state.started + CLOSING_SECONDS)
 
-    def _serve_out(self) -> int:
+    def _serve_out(self, ending: Ending) -> int:
         """Keep the endpoint in the foreground until it, or the user's patience, ends."""
         state, wall = self.state, self.state.wall
-        ending = self._watch()
+        if ending.why is Why.SERVING:
+            if state.serving is not None and wall is None:
+                state.served_from = time.monotonic() - state.started
+                handover.say(f"{state.serving.endpoint}\n")
+            ending = self._watch()
         self._end_processes()
-        verdict = judge_service(ending, asked=state.asked > 0)
-        if wall is not None and state.served_from is not None:
-            handover.remove(wall.temp, Path(wall.folder), time.monotonic() + SWEEP_SECONDS)
-            books = handover.close_service(wall, state.served_from, time.monotonic() - state.started)
-            handover.tell(f"The endpoint served for {duration_text(books.seconds)} and cost {books.spent}.")
+        verdict = judge_service(ending, up=state.served_from is not None, asked=state.asked > 0)
+        temp = (*(wall.temp if wall else ()), *(state.service.temp if state.service else ()))
+        handover.remove(temp, Path(wall.folder) if wall else None, time.monotonic() + SWEEP_SECONDS)
+        if state.served_from is not None:
+            self._say_cost(state.served_from, time.monotonic() - state.started)
         if verdict.fault is not None:
             handover.tell(f"lepton: {verdict.fault}")
         return verdict.exit_code
+
+    def _say_cost(self, opened: float, now: float) -> None:
+        """Say what the endpoint has cost; after a run its ledger holds that, too."""
+        state, wall = self.state, self.state.wall
+        if wall is not None:
+            books = handover.close_service(wall, opened, now)
+        else:
+            rate = Dollars(state.service.per_hour_micros if state.service else 0)
+            books = handover.Books(Dollars.of_rate(rate, now - opened), now - opened)
+        handover.tell(f"The endpoint served for {duration_text(books.seconds)} and cost {books.spent}.")
 
     def _say_fault(self, verdict: Verdict, sealed: handover.Result | None) -> int:
         """Say in the form that was asked for why there is no model, or what went wrong beside it."""
@@ -219,6 +247,17 @@ class Supervisor:
             except ValueError as fault:
                 handover.tell(f"The driver said something strange: {fault}")
 
+    def _heed_parent(self) -> None:
+        """Take the end of standard input for a wish to stop, where the parent holds the other end of it."""
+        if not self._held:
+            return
+        with suppress(BlockingIOError):
+            while os.read(0, 1 << 16):
+                pass
+            self._held = False
+            self._selector.unregister(0)
+            self._on_signal(signal.SIGHUP, None)
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Pass the first wish to stop on to the driver, which then finishes within its reserve."""
         if self.state.ask(number, time.monotonic()) and self.state.status is None:
@@ -247,11 +286,17 @@ class Supervisor:
             os.set_blocking(number, False)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._selector.register(self._channel, selectors.EVENT_READ)
+        if self._held:
+            try:
+                self._selector.register(0, selectors.EVENT_READ)
+                os.set_blocking(0, False)
+            except OSError:
+                self._held = False  # a file or nothing at all: no parent holds it
         signal.set_wakeup_fd(rope, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTSTP, lambda number, frame: None)  # a wall cannot be suspended
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _WISHES)
-        self._driver = _start(self._command, self._words(channel), channel, niceness)
+        self._driver = _start(self._command, self._words(channel), channel, niceness=niceness, held=self._held)
         os.close(channel)
         for wish in _WISHES:
             if wish != signal.SIGHUP or signal.getsignal(wish) is not signal.SIG_IGN:  # nohup is obeyed
@@ -261,24 +306,25 @@ class Supervisor:
 
 
 def main(argv: Sequence[str], *, command: Sequence[str] | None = None) -> int:
-    """Run ``lepton run …`` under a wall; ``argv`` is what follows ``lepton``.
+    """Run ``lepton run …`` or ``lepton serve …`` under a wall; ``argv`` is what follows ``lepton``.
 
     Args:
         command: the driver to start; ``lepton_ray.cli.main`` where none is given.
     """
     started = processes.own_start()
     state = State(started, "--json" in argv, _provisional(argv))
-    return Supervisor(command or _driver_command(argv), state).run()
+    return Supervisor(command or _driver_command(argv), state, held=UNTIL_EOF in argv).run()
 
 
 def _driver_command(argv: Sequence[str]) -> list[str]:
     """Run the command line in a Python like this one, which finds modules where this one does."""
-    safely = [] if os.getcwd() in sys.path or "" in sys.path else ["-P"]
-    return [sys.executable, *safely, "-m", "lepton_ray.cli.main", *argv]
+    return [*processes.like_this("lepton_ray.cli.main"), *argv]
 
 
 def _provisional(argv: Sequence[str]) -> float:
     """Return the wall before the driver sets its own: a deadline on the command line counts at once."""
+    if argv[:1] == ["serve"]:
+        return BRING_UP_SECONDS
     pairs = [*zip(argv, argv[1:], strict=False), *(word.split("=", 1) for word in argv if "=" in word)]
     for name, text in pairs:
         if name == "--deadline":
@@ -287,7 +333,9 @@ def _provisional(argv: Sequence[str]) -> float:
     return PROVISIONAL_SECONDS
 
 
-def _start(command: Sequence[str], words: dict[str, str], channel: int, niceness: int) -> "subprocess.Popen[bytes]":
+def _start(
+    command: Sequence[str], words: dict[str, str], channel: int, *, niceness: int, held: bool
+) -> "subprocess.Popen[bytes]":
     """Start the driver in a session of its own; the kernel ends it together with this process."""
 
     def prepare() -> None:
@@ -298,6 +346,7 @@ def _start(command: Sequence[str], words: dict[str, str], channel: int, niceness
 
     return subprocess.Popen(
         command,
+        stdin=subprocess.DEVNULL if held else None,
         stdout=2,
         env=os.environ | words,
         pass_fds=(channel,),

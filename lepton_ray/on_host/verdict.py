@@ -64,11 +64,15 @@ def judge(ending: Ending, *, sealed: bool, asked: bool, wall: Wall | None) -> Ve
     return _failure(5, f"{told} without a model.", "What it said is above; `lepton doctor` looks at the machine.")
 
 
-def judge_service(ending: Ending, *, asked: bool) -> Verdict:
-    """Decide what the end of an endpoint means, whose run has ended well long before."""
+def judge_service(ending: Ending, *, up: bool, asked: bool) -> Verdict:
+    """Decide what the end of an endpoint means; ``up``: it has answered."""
+    if asked:
+        return Verdict(0) if up else _failure(130, "You asked to stop before the endpoint was up.", "Start it again.")
     if ending.failed is not None:
         return _failure(ending.failed.exit_code, ending.failed.error, ending.failed.hint)
-    if asked or ending.why is Why.DONE or ending.status == 0:
+    if not up and ending.why is Why.WALL:
+        return _failure(7, "The endpoint did not come up in time.", "Try again on a machine less busy.")
+    if up and (ending.why is Why.DONE or ending.status == 0):
         return Verdict(0)
     return _failure(7, f"The endpoint is gone: its process {in_words(ending.status)}.", "Start it with `lepton serve`.")
 

@@ -24,12 +24,11 @@ from lepton_ray.on_host.bench import Bench, task_of
 from lepton_ray.on_host.worker import limit_memory
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import Stop, Wait
-from lepton_ray.search.trial import Outcome
+from lepton_ray.search.trial import SKIPPED, Outcome, Trial
 
 GRACE_SECONDS = 2.5
 """How long after its lease a trial may take to come back before its actor is killed."""
-START_SECONDS = 5.0
-"""What Tune may need to bring up an actor; a trial's lease runs from its own first moment."""
+TOO_LATE = "the search ended before its turn came"
 
 
 class TrialActor(tune.Trainable):
@@ -45,8 +44,12 @@ class TrialActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         given = Lease(**json.loads(self.config["lease"]))
         begun = self._bench.now()
-        until = max(begun, min(begun + given.until - given.started, self.config["search_end"]))
-        outcome = self._bench.run(json.loads(self.config["task"]), Lease(given.trial, begun, until))
+        until = min(begun + given.until - given.started, self.config["search_end"])
+        task = json.loads(self.config["task"])
+        if begun < until:
+            outcome = self._bench.run(task, Lease(given.trial, begun, until))
+        else:
+            outcome = Outcome(Trial.from_dict(task["trial"]), SKIPPED, "ray", begun, 0.0, reason=TOO_LATE).to_dict()
         error = float("nan") if outcome["error"] is None else outcome["error"]
         return {"outcome": json.dumps(outcome), "error": error, "done": True}
 
@@ -119,10 +122,14 @@ class LeaseCallback(Live, tune.Callback):
         self._searcher = searcher
         self._asked_to_stop = asked_to_stop
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial waits for an actor first: its lease runs from here."""
+        self._desk.begin(self._searcher.assigned[trial.trial_id], self._clock())
+
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._asked_to_stop.is_set():
             self._desk.stop("you asked to stop")
-        overdue = self._desk.overdue(self._clock(), grace=GRACE_SECONDS, allowance=START_SECONDS)
+        overdue = self._desk.overdue(self._clock(), grace=GRACE_SECONDS)
         if not overdue:
             return
         for trial in trials:

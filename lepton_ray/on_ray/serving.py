@@ -118,6 +118,20 @@ def start_serve(port: Port) -> int:
     return number
 
 
+def bring_up(
+    door: FrontDoor, bundle_folder: Path, row: Mapping[str, Any], *, trust: Collection[str] = (), timeout: float = 60.0
+) -> Endpoint:
+    """Put a bundle behind a door that was opened, and return once it has answered ``row``.
+
+    Raises:
+        ServingError: it did not come up, or did not answer. BundleError: the folder is no bundle, or a damaged one.
+    """
+    number = door.wait(timeout)
+    endpoint = deploy(bundle_folder, port=number, trust=trust)
+    first_request(endpoint.url, row)
+    return endpoint
+
+
 def deploy(
     bundle_folder: Path,
     *,

@@ -6,14 +6,14 @@ It knows neither processes nor Ray nor files: time is an argument, and what is t
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.forecast import Forecast
 from lepton_ray.money.lease import Lease
 from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best
 from lepton_ray.search.rungs import Rung
-from lepton_ray.search.trial import KILLED, Outcome, Trial
+from lepton_ray.search.trial import KILLED, SKIPPED, Outcome, Trial
 
 ADMISSION_QUANTILE = 0.5
 """Of a trial's forecast: it must fit what is left. The median, since a lease that ends early still leaves a model."""
@@ -139,19 +139,18 @@ class Desk:
             if self._stopped_because is None:
                 self._stopped_because = reason
 
-    def overdue(self, now: float, *, grace: float, allowance: float = 0.0) -> list[str]:
-        """Ids of trials that outlived their lease by more than ``grace`` seconds.
-
-        Args:
-            allowance: by how much a driver may start a trial late; it never reaches beyond the search's end.
-        """
+    def begin(self, trial_id: str, now: float) -> None:
+        """Let a trial's lease run from now: its driver had no worker for it before."""
         with self._lock:
-            end = self.search_end()
-            return [
-                name
-                for name, given in self._running.items()
-                if now > max(given.lease.until, min(given.lease.until + allowance, end)) + grace
-            ]
+            if (given := self._running.get(trial_id)) is not None:
+                lease = given.lease
+                until = max(now, min(now + lease.until - lease.started, self.search_end()))
+                self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until))
+
+    def overdue(self, now: float, *, grace: float) -> list[str]:
+        """Ids of trials that outlived their lease by more than ``grace`` seconds."""
+        with self._lock:
+            return [name for name, given in self._running.items() if now > given.lease.until + grace]
 
     def search_end(self) -> float:
         """The second at which the last lease ends, once there is a model."""
@@ -166,13 +165,17 @@ class Desk:
         with self._lock:
             return tuple(self._outcomes)
 
+    def tried(self) -> int:
+        """How many trials were begun and have ended."""
+        return sum(outcome.state != SKIPPED for outcome in self.outcomes())
+
     def running(self) -> tuple[Assignment, ...]:
         with self._lock:
             return tuple(self._running.values())
 
     def view(self, now: float) -> View:
         with self._lock:
-            return View(now, len(self._outcomes), len(self._running), self.best(), self._stopped_because)
+            return View(now, self.tried(), len(self._running), self.best(), self._stopped_because)
 
     def _expected_seconds(self, trial: Trial) -> float:
         return self._forecast.quantile(trial.family, self.work(trial), ADMISSION_QUANTILE)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from math import fsum
 from typing import Any
 
-DONE, PARTIAL, FAILED, KILLED = "done", "partial", "failed", "killed"
+DONE, PARTIAL, FAILED, KILLED, SKIPPED = "done", "partial", "failed", "killed", "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Outcome:
     """What one trial came to.
 
     Attributes:
-        state: "done", "partial" (its lease ended, the best so far counts), "failed" or "killed".
+        state: "done", "partial" (its lease ended, the best so far counts), "failed", "killed" or "skipped".
         error: validation error, lower is better; None where there is no model.
         score: the same in the metric's own direction.
         seconds: of its worker, start to end.

@@ -188,19 +188,26 @@ def test_stop_keeps_its_first_reason_and_lets_what_runs_end() -> None:
     assert found.best() is not None and found.view(2.0).stopped_because == "you asked to stop"
 
 
-def test_overdue_after_lease_and_grace_with_an_allowance_up_to_the_end() -> None:
+def test_overdue_after_lease_and_grace() -> None:
     found = desk(seconds=1.0)
     found.finish(ended(take(found, 0.0)))
     early = take(found, 1.0)
     until = early.lease.until
     assert found.overdue(until + 0.4, grace=0.5) == []
     assert found.overdue(until + 0.6, grace=0.5) == [early.trial.id]
-    assert found.overdue(until + 0.6, grace=0.5, allowance=5.0) == []
-    assert found.overdue(until + 5.6, grace=0.5, allowance=5.0) == [early.trial.id]
-    late = desk(seconds=1.0)
-    late.finish(ended(take(late, 0.0)))
-    last = take(late, 53.5)
-    assert last.lease.until == 55.0 and late.overdue(55.6, grace=0.5, allowance=5.0) == [last.trial.id]
+
+
+def test_a_lease_runs_from_when_its_worker_is_there_and_never_beyond_the_end() -> None:
+    found = desk(seconds=1.0)
+    found.finish(ended(take(found, 0.0)))
+    waiting = take(found, 1.0)
+    length = waiting.lease.until - waiting.lease.started
+    found.begin(waiting.trial.id, 21.0)
+    assert found.overdue(21.0 + length + 0.4, grace=0.5) == []
+    assert found.overdue(21.0 + length + 0.6, grace=0.5) == [waiting.trial.id]
+    found.begin(waiting.trial.id, 54.9)
+    assert found.overdue(55.6, grace=0.5) == [waiting.trial.id]
+    found.begin("t999", 54.9)
 
 
 def test_what_was_seen_changes_the_forecast() -> None:
