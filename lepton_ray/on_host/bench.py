@@ -30,6 +30,9 @@ from lepton_ray.training.metrics import METRICS, bootstrap_interval
 
 State = dict[str, Any]
 
+JUDGING_SHARE, LONGEST_JUDGING_SECONDS = 0.15, 3.0
+"""Of a lease: kept for predicting, judging and sealing, which nothing interrupts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -107,9 +110,10 @@ class Bench:
         return time.monotonic() - self.started
 
     def _stop(self, lease: Lease) -> Callable[[], bool]:
-        """True once the lease has ended or the run was asked to finish."""
+        """True once what is left of the lease is for judging and sealing, or the run was asked to finish."""
         flag = self.scratch / "stop"
-        return lambda: lease.expired(self.now()) or flag.exists()
+        judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS)
+        return lambda: lease.expired(self.now() + judging) or flag.exists()
 
     def _view(self, name: View) -> tuple[State, Matrix]:
         if name not in self._views:
@@ -180,17 +184,17 @@ class Bench:
             state = learn(step, [part.table])
             matrix = step.apply(state, part.table)
         rows = np.flatnonzero(part.usable)
-        config = {**trial.config, **task["effort"]}
+        config, stop = {**trial.config, **task["effort"]}, self._stop(lease)
         model = family.fit(
             Labelled(matrix, part.y, part.weight).batch(rows),
             None,
             config,
             problem=self.problem,
-            stop=self._stop(lease),
+            stop=stop,
             seed=self.seed,
             threads=task["threads"],
         )
-        complete = not lease.expired(self.now())
+        complete = not stop()
         fitted = Fitted(trial.family, family, state, model, config)
         answer = {"complete": complete, "rows": len(rows), "importances": model.importances()}
         if everything:

@@ -20,6 +20,8 @@ ADMISSION_QUANTILE = 0.5
 LEASE_FACTOR = 6.0
 """A trial may take this many times its forecast before its lease ends."""
 SHORTEST_LEASE_SECONDS = 3.0
+PATIENCE_SHARE = 0.5
+"""Of its lease: how much longer a trial may take to come back while the search goes on anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,13 @@ class Desk:
                 self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until))
 
     def overdue(self, now: float, *, grace: float) -> list[str]:
-        """Ids of trials that outlived their lease by more than ``grace`` seconds."""
+        """Ids of trials that outlived their lease by more than ``grace`` seconds.
+
+        Before the search's end, when nothing waits for it, a long trial is given half of its lease on top.
+        """
         with self._lock:
-            return [name for name, given in self._running.items() if now > given.lease.until + grace]
+            end = self.search_end()
+            return [name for name, given in self._running.items() if now > _bite(given.lease, end) + grace]
 
     def search_end(self) -> float:
         """The second at which the last lease ends, once there is a model."""
@@ -185,3 +191,7 @@ class Desk:
         rung = self.rungs[trial.rung]
         rows = self._n_rows if rung.rows is None else min(rung.rows, self._n_rows)
         return float(rows * rung.folds)
+
+
+def _bite(lease: Lease, end: float) -> float:
+    return max(lease.until, min(lease.until + PATIENCE_SHARE * (lease.until - lease.started), end))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.forecast import Forecast
-from lepton_ray.search.desk import LEASE_FACTOR, SHORTEST_LEASE_SECONDS, Assignment, Desk
+from lepton_ray.search.desk import LEASE_FACTOR, PATIENCE_SHARE, SHORTEST_LEASE_SECONDS, Assignment, Desk
 from lepton_ray.search.policy import PromotionPolicy, Stop, Wait
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial, beats
@@ -188,13 +188,22 @@ def test_stop_keeps_its_first_reason_and_lets_what_runs_end() -> None:
     assert found.best() is not None and found.view(2.0).stopped_because == "you asked to stop"
 
 
-def test_overdue_after_lease_and_grace() -> None:
+def test_overdue_after_lease_patience_and_grace() -> None:
     found = desk(seconds=1.0)
     found.finish(ended(take(found, 0.0)))
     early = take(found, 1.0)
-    until = early.lease.until
-    assert found.overdue(until + 0.4, grace=0.5) == []
-    assert found.overdue(until + 0.6, grace=0.5) == [early.trial.id]
+    bite = early.lease.until + PATIENCE_SHARE * (early.lease.until - early.lease.started)
+    assert bite < found.search_end()
+    assert found.overdue(bite + 0.4, grace=0.5) == []
+    assert found.overdue(bite + 0.6, grace=0.5) == [early.trial.id]
+
+
+def test_no_patience_at_the_end() -> None:
+    found = desk(seconds=1.0)
+    found.finish(ended(take(found, 0.0)))
+    last = take(found, 53.5)
+    assert last.lease.until == found.search_end() == 55.0
+    assert found.overdue(55.6, grace=0.5) == [last.trial.id]
 
 
 def test_a_lease_runs_from_when_its_worker_is_there_and_never_beyond_the_end() -> None:
@@ -203,10 +212,10 @@ def test_a_lease_runs_from_when_its_worker_is_there_and_never_beyond_the_end() -
     waiting = take(found, 1.0)
     length = waiting.lease.until - waiting.lease.started
     found.begin(waiting.trial.id, 21.0)
-    assert found.overdue(21.0 + length + 0.4, grace=0.5) == []
-    assert found.overdue(21.0 + length + 0.6, grace=0.5) == [waiting.trial.id]
+    (given,) = found.running()
+    assert (given.lease.started, given.lease.until) == (21.0, 21.0 + length)
     found.begin(waiting.trial.id, 54.9)
-    assert found.overdue(55.6, grace=0.5) == [waiting.trial.id]
+    assert found.running()[0].lease.until == found.search_end()
     found.begin("t999", 54.9)
 
 
