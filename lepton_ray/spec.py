@@ -304,7 +304,10 @@ def _truth(value: Any, flag: str) -> bool:
 
 def _name(value: Any, flag: str) -> str:
     """The name of a column; whoever reads a table takes the blanks around its names away."""
-    return _text(value, flag).strip()
+    name = _text(value, flag).strip()
+    if not name:
+        raise UsageError(f"{flag} names a blank column.", "Write a column's name, for example Churn.")
+    return name
 
 
 _READERS: dict[str, Reader] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lepton_ray.errors import DataError, EnvironmentFault, LeptonError, MoneyError, UsageError
@@ -282,6 +282,17 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
             text_of_file(str(tmp_path / path), "The plan")
 
 
+def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
+    names = ["a,b", 'say "x"', "é😀\x85\u2028", "null", "a=b: #c"]
+    given_ = {"table": "t.csv", "target": "null", "drop": names, "types": {names[2]: "text"}, "seed": 7, "budget": None}
+    (tmp_path / "spec.json").write_text(json.dumps(given_, indent="\t"), encoding="utf-8")
+    found = RunSpec.from_options({}, str(tmp_path / "spec.json"))
+    assert found == spec(target="null", drop=names, types={names[2]: "text"}, seed=7)
+    (tmp_path / "spec.json").write_text('{"table": "t.csv",\n')
+    with pytest.raises(UsageError, match="is not JSON in line 2"):
+        RunSpec.from_options({}, str(tmp_path / "spec.json"))
+
+
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=12)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | words,
@@ -290,6 +301,7 @@ anything = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of the machine, when it is busy
 @given(st.dictionaries(st.sampled_from(sorted(EVERY)), anything, max_size=6))
 def test_whatever_is_given_is_a_spec_or_a_sentence(options: dict[str, Any]) -> None:
     try:

@@ -19,6 +19,8 @@ from lepton_ray.table.schema import Task
 
 LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
+LARGEST_REFIT_SHARE = 0.3
+"""Of the wall: no winner of an early rung may stop the search to be fitted on all rows."""
 SPARE = 1.3
 """What a refit is given, as a multiple of what it is expected to take."""
 ONE_CORE = 1.8
@@ -72,7 +74,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     def reserve(best: Outcome | None) -> float:
         if best is None:
             return fixed
-        return fixed + share(best.trial.rung) * best.seconds
+        return fixed + min(share(best.trial.rung) * best.seconds, LARGEST_REFIT_SHARE * course.budget.wall_seconds)
 
     desk = Desk(
         policy,
@@ -81,7 +83,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
         n_rows=n_rows,
         forecast=forecast,
         reserve=reserve,
-        refit_share=share,
+        refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
     )
     return desk

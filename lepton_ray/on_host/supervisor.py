@@ -24,6 +24,7 @@ from lepton_ray.errors import MoneyError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text, parse_duration
 from lepton_ray.on_host import handover, processes
+from lepton_ray.on_host.heir import Heir
 from lepton_ray.on_host.messages import MARGIN_SECONDS, Done, Failed, Message, Service, Serving, Wall, decode
 from lepton_ray.on_host.verdict import Ending, Verdict, Why, judge, judge_service
 
@@ -243,9 +244,13 @@ class Supervisor:
         *lines, self._heard = self._heard.split(b"\n")
         for line in lines:
             try:
-                self.state.hear(decode(line))
+                message = decode(line)
             except ValueError as fault:
                 handover.tell(f"The driver said something strange: {fault}")
+                continue
+            self.state.hear(message)
+            if isinstance(message, Wall | Service):
+                self._heir.note(message.temp)
 
     def _heed_parent(self) -> None:
         """Take the end of standard input for a wish to stop, where the parent holds the other end of it."""
@@ -275,6 +280,7 @@ class Supervisor:
     @contextmanager
     def _alert(self) -> Iterator[None]:
         """Start the driver and be woken by its messages, its end and the user's signals."""
+        self._heir = Heir(self.run_id)
         processes.become_subreaper()
         niceness = os.getpriority(os.PRIO_PROCESS, 0)
         with suppress(PermissionError):  # where the machine lets it, the wall goes before everything else

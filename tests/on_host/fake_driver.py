@@ -17,7 +17,7 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.lease import Lease
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.prices import MachinePrice
-from lepton_ray.on_host.messages import Done, Failed, Serving, Wall, say
+from lepton_ray.on_host.messages import Done, Failed, Service, Serving, Wall, say
 from lepton_ray.on_host.worker_client import Worker
 
 STARTED = float(os.environ["LEPTON_STARTED"])
@@ -102,6 +102,12 @@ def end(how: str, folder: Path) -> int:
             time.sleep(60)
         case "serve":
             say(CHANNEL, Serving("http://127.0.0.1:1"))
+            polite(folder)
+        case "service" | "service-never":
+            (folder / "scratch").mkdir()
+            say(CHANNEL, Service(96_000, (str(folder / "scratch"),)))
+            if name == "service":
+                say(CHANNEL, Serving("http://127.0.0.1:1"))
             polite(folder)
         case "serve-and":
             say(CHANNEL, Serving("http://127.0.0.1:1"))

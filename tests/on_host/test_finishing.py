@@ -178,7 +178,8 @@ def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_p
 
 def test_a_refit_is_expected_to_take_a_fit_on_more_rows() -> None:
     assert 0.1 < finishing.refit_share(Rung(None, 5), 1000) < 0.4
-    assert finishing.refit_share(Rung(100, 1), 1000) == pytest.approx(10 * finishing.refit_share(Rung(None, 1), 1000))
+    few, all_of_them = finishing.refit_share(Rung(100, 1), 1000), finishing.refit_share(Rung(None, 1), 1000)
+    assert 4 * all_of_them < few < 10 * all_of_them
 
 
 def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_path: Path) -> None:

@@ -45,12 +45,14 @@ class Started:
     def __init__(self, folder: Path, scenario: dict[str, Any]) -> None:
         self.folder = folder
         flags = scenario.pop("flags", ["--json"])
+        stdin = scenario.pop("stdin", None)
         folder.mkdir(parents=True)
         path = folder / "scenario.json"
         path.write_text(json.dumps({"folder": str(folder), "wall": WALL, **scenario}))
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, LAUNCH, str(path), *flags],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -226,16 +228,50 @@ def test_an_interrupt_without_a_model_says_so(start) -> None:
     assert ended.code == 130 and ended.result["exit_code"] == 130 and "interrupted" in ended.result["error"]
 
 
-def test_a_supervisor_that_is_killed_takes_its_driver_and_worker_along(start) -> None:
+def test_a_supervisor_that_is_killed_leaves_nothing(start) -> None:
     run = start(task="deaf", wall=20.0)
     run.wait_for("deaf")
+    bystander = subprocess.Popen(  # like Ray's agents: no kin of the driver's any more, and in no hurry to end
+        [sys.executable, "-S", "-c", "import signal; signal.pause()"],
+        env={processes.RUN_ID: json.loads((run.folder / "ledger.jsonl").read_text().splitlines()[0])["run"]},
+    )
     run.process.kill()
-    run.process.communicate()
+    run.process.communicate(timeout=5)
     noted = {int(pid) for pid in (run.folder / "pids").read_text().split()}
-    until = time.monotonic() + 2
-    while {pid for pid, row in processes.snapshot().items() if not row.dead} & noted:
+    until = time.monotonic() + 3
+    while any(not row.dead and row.pid in noted for row in processes.snapshot().values()):
         assert time.monotonic() < until
         time.sleep(0.01)
+    while (run.folder / "scratch").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert bystander.wait(timeout=3) == -signal.SIGKILL
+
+
+def test_a_parent_that_ends_is_a_wish_to_stop(start) -> None:
+    run = start(end="polite", wall=20.0, flags=["--json", "--until-eof"], stdin=subprocess.PIPE)
+    run.wait_for("sleeping")
+    run.process.stdin.close()
+    run.process.stdin = None
+    check_handed_over(run.end(), 130)
+
+
+def test_an_endpoint_without_a_run_is_announced_and_ended(start) -> None:
+    run = start(arm=False, seal=False, end="service", flags=[])
+    assert run.process.stdout.readline() == "http://127.0.0.1:1\n"
+    run.process.send_signal(signal.SIGINT)
+    ended = run.end()
+    assert (ended.code, ended.out) == (0, "")
+    assert "The endpoint served for" in ended.err and not (ended.folder / "scratch").exists()
+
+
+def test_an_endpoint_that_is_stopped_before_it_is_up(start) -> None:
+    run = start(arm=False, seal=False, end="service-never", flags=[])
+    run.wait_for("sleeping")
+    run.process.send_signal(signal.SIGINT)
+    ended = run.end()
+    assert (ended.code, ended.out) == (130, "") and "before the endpoint was up" in ended.err
+    assert not (ended.folder / "scratch").exists()
 
 
 def test_an_endpoint_outlives_the_run_and_its_wall_as_a_stage_of_its_own(start) -> None:

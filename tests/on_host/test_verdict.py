@@ -2,7 +2,7 @@
 
 import pytest
 
-from lepton_ray.on_host.messages import Done, Failed, Serving, Wall, decode, encode
+from lepton_ray.on_host.messages import Done, Failed, Service, Serving, Wall, decode, encode
 from lepton_ray.on_host.supervisor import State, _provisional
 from lepton_ray.on_host.verdict import Ending, Why, binding, judge, judge_service
 
@@ -42,17 +42,24 @@ def test_a_runs_end(ending: Ending, sealed: bool, asked: bool, code: int, told: 
 
 
 @pytest.mark.parametrize(
-    "ending, asked, code",
+    "ending, up, asked, code",
     [
-        (Ending(Why.DIED, 0), False, 0),
-        (Ending(Why.DIED, -15), True, 0),
-        (Ending(Why.DIED, -9), False, 7),
-        (Ending(Why.WALL), True, 0),
-        (Ending(Why.FAILED, None, Failed("Port.", "", 8)), False, 8),
+        (Ending(Why.DIED, 0), True, False, 0),
+        (Ending(Why.DIED, -15), True, True, 0),
+        (Ending(Why.DIED, -9), True, False, 7),
+        (Ending(Why.WALL), True, True, 0),
+        (Ending(Why.FAILED, None, Failed("Port.", "", 8)), True, False, 8),
+        (Ending(Why.FAILED, None, Failed("You asked to stop.", "", 130)), True, True, 0),
+        (Ending(Why.FAILED, None, Failed("You asked to stop.", "", 130)), False, True, 130),
+        (Ending(Why.ASKED_TWICE), False, True, 130),
+        (Ending(Why.WALL), False, False, 7),
+        (Ending(Why.DIED, 0), False, False, 7),
+        (Ending(Why.DIED, -9), False, False, 7),
     ],
 )
-def test_an_endpoints_end(ending: Ending, asked: bool, code: int) -> None:
-    assert judge_service(ending, asked=asked).exit_code == code
+def test_an_endpoints_end(ending: Ending, up: bool, asked: bool, code: int) -> None:
+    verdict = judge_service(ending, up=up, asked=asked)
+    assert verdict.exit_code == code and (verdict.fault is None) == (code == 0)
 
 
 def test_the_binding_limit() -> None:
@@ -60,7 +67,7 @@ def test_the_binding_limit() -> None:
     assert binding(Wall("r", "/f", 60.0, 96_000, 10**6, 60.0)) == "deadline"
 
 
-@pytest.mark.parametrize("message", [WALL, Failed("a", "b", 3), Serving("http://x", {"a": 1}), Done()])
+@pytest.mark.parametrize("message", [WALL, Failed("a", "b", 3), Service(5, ("/t",)), Serving("http://x"), Done()])
 def test_messages_survive_the_pipe(message: object) -> None:
     assert decode(encode(message)) == message  # type: ignore[arg-type]
 
@@ -104,6 +111,7 @@ def test_a_signal_sent_twice_at_once_is_one_wish() -> None:
         (["run", "t.csv", "--deadline", "soon"], 20.0),
         (["run", "t.csv", "--deadline", "0.1s"], 1.6),
         (["run", "t.csv", "--deadline"], 20.0),
+        (["serve", "bundle"], 150.0),
     ],
 )
 def test_a_deadline_on_the_command_line_counts_before_the_driver_speaks(argv: list[str], seconds: float) -> None:
