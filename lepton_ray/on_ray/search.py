@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -21,11 +22,15 @@ from ray.tune.stopper import Stopper
 
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import Bench, task_of
+from lepton_ray.on_host.opening import LATE_SECONDS
 from lepton_ray.on_host.worker import limit_memory
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import Stop, Wait
 from lepton_ray.search.trial import SKIPPED, Outcome, Trial
 
+WATCH_SECONDS = 0.1
+TIDY_SECONDS = 0.3
+"""How long Tune may take to end when all is over; after that it tidies up beside what comes next."""
 GRACE_SECONDS = 2.5
 """How long after its lease a trial may take to come back before its actor is killed."""
 TOO_LATE = "the search ended before its turn came"
@@ -99,10 +104,15 @@ class DeskSearcher(Live, Searcher):
         name = self.assigned.get(trial_id)
         if name is None:
             return
-        if error or not result or "outcome" not in result:
+        if name in self._waiting():
+            self._desk.skip(name, self._clock(), "ray", TOO_LATE)
+        elif error or not result or "outcome" not in result:
             self._desk.lost(name, self._clock(), "ray", "its process was killed at the end of its lease, or died")
         else:
             self._desk.finish(Outcome.from_dict(json.loads(result["outcome"])))
+
+    def _waiting(self) -> set[str]:
+        return {given.trial.id for given in self._desk.running() if not given.begun}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the run's own log is what a resume reads."""
@@ -112,34 +122,22 @@ class DeskSearcher(Live, Searcher):
 
 
 class LeaseCallback(Live, tune.Callback):
-    """Kills the actor of a trial that outlived its lease: the part that nothing inside the trial can prevent."""
+    """Tells the desk that a trial has an actor now: its lease runs from here."""
 
-    def __init__(
-        self, desk: Desk, clock: Callable[[], float], searcher: DeskSearcher, asked_to_stop: threading.Event
-    ) -> None:
+    def __init__(self, desk: Desk, clock: Callable[[], float], searcher: DeskSearcher) -> None:
         self._desk = desk
         self._clock = clock
         self._searcher = searcher
-        self._asked_to_stop = asked_to_stop
+        self.actors: dict[str, Any] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial waits for an actor first: its lease runs from here."""
-        self._desk.begin(self._searcher.assigned[trial.trial_id], self._clock())
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._asked_to_stop.is_set():
-            self._desk.stop("you asked to stop")
-        overdue = self._desk.overdue(self._clock(), grace=GRACE_SECONDS)
-        if not overdue:
-            return
-        for trial in trials:
-            actor = trial.temporary_state.ray_actor
-            if actor is not None and self._searcher.assigned.get(trial.trial_id) in overdue:
-                ray.kill(actor)
+        name = self._searcher.assigned[trial.trial_id]
+        self.actors[name] = trial.temporary_state.ray_actor
+        self._desk.begin(name, self._clock())
 
 
 class BudgetStopper(Live, Stopper):
-    """Ends the experiment once nothing runs and nothing more may start."""
+    """Ends the experiment once nothing runs and nothing more may start; what waits for an actor is dropped."""
 
     def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
         self._desk = desk
@@ -149,8 +147,7 @@ class BudgetStopper(Live, Stopper):
         return False
 
     def stop_all(self) -> bool:
-        stopped = self._desk.view(self._clock()).stopped_because is not None
-        return stopped and not self._desk.running()
+        return over(self._desk, self._clock)
 
 
 def run(
@@ -161,22 +158,54 @@ def run(
     memory_bytes: int,
     asked_to_stop: threading.Event,
 ) -> None:
-    """Search on Ray until the desk says stop. Ray must be up."""
+    """Search on Ray until the desk says stop. Ray must be up.
+
+    Tune has a thread of its own, because its loop sleeps and waits by the second, and longer after a kill: what
+    outlives its lease is killed from here, and nobody waits for Tune to tidy up.
+    """
     searcher = DeskSearcher(desk, clock, scratch=scratch, memory_bytes=memory_bytes)
+    callback = LeaseCallback(desk, clock, searcher)
+    tuner = tuner_of(desk, clock, searcher, callback, storage=scratch / "tune")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="tune")
+    fitting = pool.submit(tuner.fit)
+    pool.shutdown(wait=False)
+    while not (over(desk, clock) or fitting.done()):
+        if asked_to_stop.is_set():
+            desk.stop("you asked to stop")
+        elif clock() > desk.search_end() and desk.best() is not None:
+            desk.stop("the time for the search is over")
+        for name in desk.overdue(clock(), grace=GRACE_SECONDS, late=LATE_SECONDS - 2 * WATCH_SECONDS):
+            ray.kill(callback.actors[name])
+            desk.lost(name, clock(), "ray", "it outlived its lease and was killed")
+        wait([fitting], WATCH_SECONDS)
+    wait([fitting], TIDY_SECONDS)
+    if fitting.done():
+        fitting.result()
+    for given in desk.running():
+        desk.skip(given.trial.id, clock(), "ray", TOO_LATE)
+
+
+def tuner_of(
+    desk: Desk, clock: Callable[[], float], searcher: DeskSearcher, callback: LeaseCallback, *, storage: Path
+) -> tune.Tuner:
+    """Tune with our parts in it and its own rules switched off."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a killed trial is in our log, with its reason
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": 1}),
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="search",
-            storage_path=str(scratch / "tune"),
+            storage_path=str(storage),
             stop=BudgetStopper(desk, clock),
-            callbacks=[LeaseCallback(desk, clock, searcher, asked_to_stop)],
+            callbacks=[callback],
             failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
             verbose=0,
         ),
     )
-    tuner.fit()
-    for assignment in desk.running():
-        desk.lost(assignment.trial.id, clock(), "ray", "Tune ended without a word about it")
+
+
+def over(desk: Desk, clock: Callable[[], float]) -> bool:
+    """Whether nothing runs and nothing more may start; what waits for an actor does not count."""
+    stopped = desk.view(clock()).stopped_because is not None
+    return stopped and not any(given.begun for given in desk.running())

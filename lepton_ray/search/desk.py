@@ -20,17 +20,21 @@ ADMISSION_QUANTILE = 0.5
 LEASE_FACTOR = 6.0
 """A trial may take this many times its forecast before its lease ends."""
 SHORTEST_LEASE_SECONDS = 3.0
-PATIENCE_SHARE = 0.5
-"""Of its lease: how much longer a trial may take to come back while the search goes on anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A trial to be run now, under this lease; ``beat`` are the fold errors of the best so far."""
+    """A trial to be run now, under this lease.
+
+    Attributes:
+        beat: the fold errors of the best so far.
+        begun: its driver has said that a worker has taken it up.
+    """
 
     trial: Trial
     lease: Lease
     beat: tuple[float, ...] | None
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,12 @@ class Desk:
                 seconds = now - assignment.lease.started
                 self.finish(Outcome(assignment.trial, KILLED, driver, assignment.lease.started, seconds, reason=reason))
 
+    def skip(self, trial_id: str, now: float, driver: str, reason: str) -> None:
+        """Record that a trial was never begun."""
+        with self._lock:
+            if (assignment := self._running.get(trial_id)) is not None:
+                self.finish(Outcome(assignment.trial, SKIPPED, driver, now, 0.0, reason=reason))
+
     def stop(self, reason: str) -> None:
         """Start nothing more; the first reason stays."""
         with self._lock:
@@ -147,16 +157,14 @@ class Desk:
             if (given := self._running.get(trial_id)) is not None:
                 lease = given.lease
                 until = max(now, min(now + lease.until - lease.started, self.search_end()))
-                self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until))
+                self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until), begun=True)
 
-    def overdue(self, now: float, *, grace: float) -> list[str]:
-        """Ids of trials that outlived their lease by more than ``grace`` seconds.
-
-        Before the search's end, when nothing waits for it, a long trial is given half of its lease on top.
-        """
+    def overdue(self, now: float, *, grace: float, late: float) -> list[str]:
+        """Ids of begun trials that outlived their lease by ``grace`` seconds, or the whole search by ``late``."""
         with self._lock:
-            end = self.search_end()
-            return [name for name, given in self._running.items() if now > _bite(given.lease, end) + grace]
+            latest = self.search_end() + late
+            begun = {name: given.lease.until for name, given in self._running.items() if given.begun}
+            return [name for name, until in begun.items() if now > max(until, min(until + grace, latest))]
 
     def search_end(self) -> float:
         """The second at which the last lease ends, once there is a model."""
@@ -191,7 +199,3 @@ class Desk:
         rung = self.rungs[trial.rung]
         rows = self._n_rows if rung.rows is None else min(rung.rows, self._n_rows)
         return float(rows * rung.folds)
-
-
-def _bite(lease: Lease, end: float) -> float:
-    return max(lease.until, min(lease.until + PATIENCE_SHARE * (lease.until - lease.started), end))

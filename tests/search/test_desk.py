@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.forecast import Forecast
-from lepton_ray.search.desk import LEASE_FACTOR, PATIENCE_SHARE, SHORTEST_LEASE_SECONDS, Assignment, Desk
+from lepton_ray.search.desk import LEASE_FACTOR, SHORTEST_LEASE_SECONDS, Assignment, Desk
 from lepton_ray.search.policy import PromotionPolicy, Stop, Wait
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial, beats
@@ -188,35 +188,44 @@ def test_stop_keeps_its_first_reason_and_lets_what_runs_end() -> None:
     assert found.best() is not None and found.view(2.0).stopped_because == "you asked to stop"
 
 
-def test_overdue_after_lease_patience_and_grace() -> None:
+def overdue(found: Desk, now: float) -> list[str]:
+    return found.overdue(now, grace=2.0, late=0.5)
+
+
+def test_overdue_after_lease_and_grace_and_soon_after_the_end_of_the_search() -> None:
     found = desk(seconds=1.0)
     found.finish(ended(take(found, 0.0)))
     early = take(found, 1.0)
-    bite = early.lease.until + PATIENCE_SHARE * (early.lease.until - early.lease.started)
-    assert bite < found.search_end()
-    assert found.overdue(bite + 0.4, grace=0.5) == []
-    assert found.overdue(bite + 0.6, grace=0.5) == [early.trial.id]
-
-
-def test_no_patience_at_the_end() -> None:
-    found = desk(seconds=1.0)
-    found.finish(ended(take(found, 0.0)))
-    last = take(found, 53.5)
-    assert last.lease.until == found.search_end() == 55.0
-    assert found.overdue(55.6, grace=0.5) == [last.trial.id]
+    found.begin(early.trial.id, 1.0)
+    until = early.lease.until
+    assert overdue(found, until + 1.9) == []
+    assert overdue(found, until + 2.1) == [early.trial.id]
+    last = take(found, 54.0)
+    found.begin(last.trial.id, 54.5)
+    assert last.trial.id not in overdue(found, 55.4)
+    assert last.trial.id in overdue(found, 55.6)
 
 
 def test_a_lease_runs_from_when_its_worker_is_there_and_never_beyond_the_end() -> None:
     found = desk(seconds=1.0)
     found.finish(ended(take(found, 0.0)))
     waiting = take(found, 1.0)
+    assert overdue(found, 50.0) == [], "who waits for a worker is not late"
     length = waiting.lease.until - waiting.lease.started
     found.begin(waiting.trial.id, 21.0)
-    (given,) = found.running()
-    assert (given.lease.started, given.lease.until) == (21.0, 21.0 + length)
+    (running,) = found.running()
+    assert running.begun and (running.lease.started, running.lease.until) == (21.0, 21.0 + length)
     found.begin(waiting.trial.id, 54.9)
-    assert found.running()[0].lease.until == found.search_end()
+    (running,) = found.running()
+    assert running.lease.until == found.search_end() == 55.0
     found.begin("t999", 54.9)
+
+
+def test_a_trial_that_was_never_begun_is_skipped_and_not_counted() -> None:
+    found = desk()
+    found.finish(ended(take(found, 0.0)))
+    found.skip(take(found, 1.0).trial.id, 50.0, "ray", "too late")
+    assert found.outcomes()[-1].state == "skipped" and found.tried() == 1 and found.running() == ()
 
 
 def test_what_was_seen_changes_the_forecast() -> None:
@@ -240,7 +249,7 @@ def test_many_threads_share_one_desk() -> None:
                     time.sleep(0.0001)
                     continue
                 given.append(step.trial)
-                found.view(1.0), found.overdue(1.0, grace=1.0), found.best()
+                found.view(1.0), overdue(found, 1.0), found.best()
                 if len(given) % 7 == 3:
                     found.lost(step.trial.id, 1.0, "ray", "died")
                 found.finish(ended(step, 1.0 / (1 + len(given)), seconds=0.01))
