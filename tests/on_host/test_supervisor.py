@@ -18,7 +18,7 @@ import pytest
 from lepton_ray.on_host import processes
 
 LAUNCH = str(Path(__file__).with_name("launch.py"))
-WALL = 3.5
+WALL = 5.0
 MARGIN = 0.8
 
 
