@@ -130,7 +130,7 @@ def test_a_whole_run_searches_on_all_cores_and_ends_within_its_wall(start: Any) 
     assert ended.result["spent_usd"] <= ended.result["budget_usd"]
     drivers = Counter(trial["driver"] for trial in ended.trials)
     assert drivers["host"] >= 2 and drivers["ray"] >= 8, drivers
-    assert {trial["state"] for trial in ended.trials} <= {"done", "partial"}
+    assert {trial["state"] for trial in ended.trials} <= {"done", "partial", "skipped"}
     receipt = json.loads((ended.folder / "receipt.json").read_text())
     assert receipt["unexplained"]["seconds"] <= 0.01 * ended.result["wall_seconds"]
     assert not (ended.folder / ".work").exists() and list(run.temp.iterdir()) == []
@@ -144,14 +144,15 @@ def test_trials_that_mean_harm_cost_their_leases_and_no_more(start: Any) -> None
     assert ended.code == 0 and "Traceback" not in ended.err, ended
     check_nobody_is_left(ended.result["run"], run.pids)
     check_better_than_the_constant(ended, run.table)
+    assert Path(ended.result["report"]).exists(), "what hangs at the end costs the report"
     assert ended.seconds <= 75 and ended.result["spent_usd"] <= ended.result["budget_usd"]
     states = {name: Counter[str]() for name in HOSTILE}
     for trial in ended.trials:
         family = trial["trial"]["family"].removeprefix("tests.hostile:")
-        if trial["driver"] == "ray" and family in states:
+        if trial["driver"] == "ray" and family in states and trial["state"] != "skipped":
             states[family][trial["state"]] += 1
     assert set(states["Stopped"]) == set(states["Holding"]) == {"killed"}, states
-    assert set(states["Hoarding"]) <= {"failed", "killed"} and states["Hoarding"], states
+    assert set(states["Hoarding"]) == {"failed"}, states
     assert states["Forking"]["done"] and run.pids.read_text(), states
     assert Counter(trial["driver"] for trial in ended.trials if trial["state"] == "done")["ray"] >= 4
 
