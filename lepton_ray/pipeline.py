@@ -238,6 +238,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         until=course.end - REPORT_SECONDS - serving,
         threads=hands.cpus,
         trials=len(desk.outcomes()),
+        dev_rows=len(prepared.dev.y),
         held_rows=held_rows,
     )
     if held_rows == 0:

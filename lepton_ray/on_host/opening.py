@@ -65,7 +65,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     after = course.budget.wall_seconds - course.end + LATE_SECONDS
 
     def reserve(best: Outcome | None) -> float:
-        refits = REFITS * finishing.refit_seconds(best, rungs, course.around.cpus)
+        refits = REFITS * finishing.refit_seconds(best, rungs, course.around.cpus, dev_rows=n_rows)
         serving = SERVE_SECONDS if course.spec.serves else 0.0
         return min(refits, LARGEST_REFIT_SHARE * course.budget.wall_seconds) + REPORT_SECONDS + serving + after
 

@@ -69,6 +69,7 @@ class Made:
             until=until,
             threads=1,
             trials=3,
+            dev_rows=len(self.prepared.dev.y),
             held_rows=0 if self.prepared.held is None else len(self.prepared.held.y),
         )
 
@@ -178,9 +179,16 @@ def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_p
 
 def test_a_refit_is_expected_to_take_a_fit_on_more_rows() -> None:
     winner = Outcome(Trial("t", "linear", {}, 0), DONE, "host", 0.0, 10.0, error=0.1)
-    alone = finishing.refit_seconds(winner, (Rung(None, 5),), 1)
+    alone = finishing.refit_seconds(winner, (Rung(None, 5),), 1, dev_rows=10**6)
     assert 2.0 < alone < 4.0
-    assert finishing.refit_seconds(None, (Rung(None, 5),), 1) > 0
+    assert finishing.refit_seconds(None, (Rung(None, 5),), 1, dev_rows=10**6) > 0
+
+
+def test_a_winner_that_saw_few_rows_is_expected_to_take_long_on_all() -> None:
+    winner = Outcome(Trial("t", "lightgbm", {}, 0), DONE, "host", 0.0, 1.0, error=0.1)
+    few = (Rung(10_000, 1), Rung(None, 1))
+    assert finishing.refit_seconds(winner, few, 1, dev_rows=12_000) < 1.5
+    assert 8.0 < finishing.refit_seconds(winner, few, 1, dev_rows=320_000) < 14.0
 
 
 def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_path: Path) -> None:
