@@ -5,6 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from lepton_ray.errors import DataError
+from lepton_ray.table import values
 from lepton_ray.table.dialect import check_names
 
 
@@ -25,7 +26,7 @@ def table_of(frame: Any) -> Any:
         raise DataError(f"A {kind} is not a table.", "Give a path, or a pandas, polars or Arrow table.")
     table = table.rename_columns([name.strip() for name in table.column_names])
     check_names("The table", tuple(table.column_names))
-    return table.replace_schema_metadata(None)
+    return values.without_views(table.replace_schema_metadata(None))
 
 
 def _from_pandas(frame: Any) -> Any:

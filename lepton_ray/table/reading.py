@@ -14,6 +14,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from lepton_ray.errors import DataError
+from lepton_ray.table import values
 from lepton_ray.table.dialect import SAMPLE_BYTES, Dialect, find_dialect, find_encoding, refuse_foreign
 
 BLOCK_BYTES = 16 << 20
@@ -190,7 +191,7 @@ def read_parquet(path: Path, span: Span | None = None) -> Iterator[Any]:
             whole = pa.BufferReader(file.read()) if isinstance(file, gzip.GzipFile) else file
             groups = None if span is None else range(*span)
             for batch in pq.ParquetFile(whole).iter_batches(_PARQUET_ROWS, row_groups=groups, use_threads=False):
-                block = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+                block = values.without_views(pa.Table.from_batches([batch]).replace_schema_metadata(None))
                 yield block.rename_columns([name.strip() for name in block.column_names])
     except (pa.ArrowException, OSError) as fault:
         raise _unreadable(path, fault) from None

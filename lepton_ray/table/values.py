@@ -21,6 +21,23 @@ _EXACT_INTEGERS = 2.0**53
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
 
 
+def without_views(table: Any) -> Any:
+    """The table with its text in a layout that rows can be taken from; the views that polars hands over are none."""
+    for place, field in enumerate(table.schema):
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+            known = pa.string() if pa.types.is_string_view(kind) else pa.binary()
+            chunks = [_viewless(chunk, known) for chunk in table.column(place).chunks]
+            table = table.set_column(place, field.name, pa.chunked_array(chunks, None if chunks else known))
+    return table
+
+
+def _viewless(chunk: Any, kind: Any) -> Any:
+    if not pa.types.is_dictionary(chunk.type):
+        return chunk.cast(kind)
+    return pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(kind))
+
+
 def plain(column: Any) -> Any:
     """A chunked or whole column as one plain array; None if its type holds no single value (lists, structs, bytes)."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -135,3 +135,11 @@ def test_json_lines_that_mix_types(tmp_path: Path) -> None:
 def test_frame_with_mixed_objects_and_number_names() -> None:
     table = open_source(pd.DataFrame({0: [1, "a", None], 1: [1, 2, 3]})).read()
     assert table.to_pydict() == {"0": ["1", "a", None], "1": [1, 2, 3]}
+
+
+def test_polars_text_comes_in_a_layout_that_rows_can_be_taken_from(tmp_path: Path) -> None:
+    cells = {"word": ["x" * 20, None, "y"], "kind": ["u", "v" * 30, "u"]}
+    frame = pl.DataFrame(cells).with_columns(pl.col("kind").cast(pl.Categorical))
+    assert open_source(frame).read().take([2, 0]).to_pydict() == {"word": ["y", "x" * 20], "kind": ["u", "u"]}
+    pq.write_table(pa.table(frame.drop("kind")), tmp_path / "views.parquet")
+    assert open_source(tmp_path / "views.parquet").read().take([2, 0]).to_pydict() == {"word": ["y", "x" * 20]}
