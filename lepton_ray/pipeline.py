@@ -48,7 +48,8 @@ RAY_READ_SECONDS = 12.0
 """Ray's start, and its first task."""
 RAY_BYTES_PER_SECOND = 6e6
 """For each core."""
-TRIAL_MEMORY_SHARE = 0.4
+TRIALS_MEMORY_SHARE = 0.8
+"""Of the memory that is free: what the trials may take together, one on each core and two at least."""
 OBJECT_STORE_BYTES = 150 * 2**20
 PRELOAD = ("lepton_ray.on_host.bench", "lepton_ray.models.linear", "lightgbm")
 
@@ -90,7 +91,7 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
 
 def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
     """Start the worker, which imports while the table is read, and decide whether Ray is worth its start."""
-    memory = int(psutil.virtual_memory().available * TRIAL_MEMORY_SHARE)
+    memory = int(psutil.virtual_memory().available * TRIALS_MEMORY_SHARE / max(2, course.around.cpus))
     worker = start_worker(course, memory)
     left = course.end - course.clock() - REPORT_SECONDS
     session = None

@@ -14,10 +14,8 @@ from typing import Any
 from lepton_ray.bundle.files import disk_faults, new_file, point
 from lepton_ray.search.trial import Outcome
 
-LEAVINGS = (
-    *("spec.json", "plan.json", "profile.json", "trials.jsonl", "ledger.jsonl", "result.json", "receipt.json"),
-    *("receipt.txt", "report.html", "rejected.csv", "driver.log"),
-)
+LEAVINGS = ("ledger.jsonl", "trials.jsonl", "result.json", "receipt.json", "receipt.txt", "rejected.csv", "driver.log")
+"""What a run that failed has left and the next one would add to or leave standing; a plan may have been edited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,9 @@ class RunFolder:
 
     def prepare(self) -> None:
         """Make the scratch folder, and take away what a run that failed has left here."""
-        for name in LEAVINGS:
-            (self.path / name).unlink(missing_ok=True)
+        if self.ledger.exists():
+            for name in LEAVINGS:
+                (self.path / name).unlink(missing_ok=True)
         for name in ("oof", "sealed", "predictions"):
             (self.scratch / name).mkdir(parents=True, exist_ok=True)
         (self.path / "bundles").mkdir(exist_ok=True)

@@ -44,10 +44,17 @@ def test_trials_come_back_and_a_torn_line_is_none(tmp_path: Path) -> None:
 
 
 def test_what_a_failed_run_has_left_is_taken_away(tmp_path: Path) -> None:
-    for name in (*LEAVINGS, "mine.txt"):
+    for name in (*LEAVINGS, "plan.json", "mine.txt"):
         (tmp_path / name).write_text("x")
     folder(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "bundles", "mine.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "bundles", "mine.txt", "plan.json"]
+
+
+def test_files_that_are_no_runs_are_left_alone(tmp_path: Path) -> None:
+    for name in ("receipt.txt", "result.json"):
+        (tmp_path / name).write_text("the user's own")
+    folder(tmp_path)
+    assert (tmp_path / "receipt.txt").exists() and (tmp_path / "result.json").exists()
 
 
 def test_a_bundle_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
