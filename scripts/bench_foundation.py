@@ -57,7 +57,8 @@ def default_lightgbm(path: Path, target: str, drop: str, seed: int) -> tuple[flo
     frames = [part.table.to_pandas() for part in (prepared.dev, prepared.held)]
     for name in schema.of(Kind.CATEGORY):
         levels = pd.CategoricalDtype(frames[0][name].dropna().unique())
-        frames = [frame.assign(**{name: frame[name].astype(levels)}) for frame in frames]
+        known = [frame[name].where(frame[name].isin(levels.categories)).astype(levels) for frame in frames]
+        frames = [frame.assign(**{name: column}) for frame, column in zip(frames, known, strict=True)]
     for name in schema.of(Kind.DATE):
         frames = [frame.assign(**{name: frame[name].astype("int64")}) for frame in frames]
     dev, held = (frame.drop(columns=list(schema.of(Kind.TEXT))) for frame in frames)

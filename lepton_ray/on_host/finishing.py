@@ -108,8 +108,15 @@ def finish(
         fitted_on,
         (scored or everything or {}).get("importances"),
         scratch / "predictions" / f"{name}{'-dev' if scored else ''}.npy" if held_rows else None,
-        NOTES[fitted_on] if held_rows or fitted_on == "search" else "The model was fitted on all rows.",
+        note_of(fitted_on, rungs[winner.trial.rung], n_rows, held_rows),
     )
+
+
+def note_of(fitted_on: str, rung: Rung, n_rows: int, held_rows: int) -> str:
+    """A sentence on which rows the model has seen."""
+    if fitted_on == "search" and rung.rows is not None and rung.rows < n_rows:
+        return f"The model is the one of the search, fitted on {rung.rows:,} rows: the reserve did not allow a refit."
+    return NOTES[fitted_on] if held_rows or fitted_on == "search" else "The model was fitted on all rows."
 
 
 def cross_validated(

@@ -1,0 +1,149 @@
+"""lepton serve from outside: what it prints, answers, refuses and leaves behind."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.on_ray.port import port_free
+from tests.sealed import ROW, seal
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return seal(tmp_path_factory.mktemp("sealed") / "churn")
+
+
+@pytest.fixture
+def serve(bundle: Bundle) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "lepton_ray", "serve", str(bundle.folder), *words]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def up(process: "subprocess.Popen[str]") -> tuple[str, list[psutil.Process]]:
+    """Its address, and all its processes, once it has answered."""
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+    return url, psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(family: list[psutil.Process], seconds: float) -> bool:
+    psutil.wait_procs(family, timeout=seconds)
+    return not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("lepton-*"))
+
+
+def mine(before: set[Path], family: list[psutil.Process]) -> set[Path]:
+    """The folders made since, that a process of this family uses."""
+    lines = " ".join(" ".join(one.cmdline()) for one in family)
+    return {path for path in folders() - before if str(path) in lines}
+
+
+def get(url: str, body: Any = None) -> str:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, {"content-type": "application/json"})) as reply:
+        return str(reply.read().decode())
+
+
+@pytest.mark.ray
+def test_it_answers_until_ctrl_c_and_leaves_nothing(serve: Start, bundle: Bundle) -> None:
+    before = folders()
+    process = serve()
+    url, family = up(process)
+    made, port = mine(before, family), int(url.rsplit(":", 1)[1])
+    assert made and not port_free(port)
+    assert json.loads(get(f"{url}/v2/health/ready"))["ready"] is True
+    answer = json.loads(get(f"{url}/predict", ROW))
+    assert answer["bundle"] == bundle.id
+    assert answer["predictions"] == bundle.predict(ROW).to_pylist()
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", get(f"{url}/docs"))
+    taken = serve("--port", str(port))
+    out, told = taken.communicate(timeout=30)
+    assert (taken.returncode, out) == (8, "") and f"Port {port} on 127.0.0.1 is taken" in told
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, told = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 5
+    assert (process.returncode, out) == (0, "") and "The endpoint served for" in told and "Traceback" not in told
+    assert gone(family, 0) and port_free(port) and not made & folders()
+
+
+@pytest.mark.ray
+def test_killed_it_leaves_nothing_either(serve: Start) -> None:
+    before = folders()
+    process = serve()
+    url, family = up(process)
+    made = mine(before, family)
+    process.kill()
+    process.communicate(timeout=10)
+    assert gone(family, 5) and port_free(int(url.rsplit(":", 1)[1]))
+    ends = time.monotonic() + 5
+    while made & folders():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+@pytest.mark.ray
+def test_ctrl_c_while_it_is_brought_up_ends_it_at_once(serve: Start) -> None:
+    before = folders()
+    process = serve()
+    assert process.stderr is not None
+    assert "bringing up" in process.stderr.readline()
+    ends, family = time.monotonic() + 20, list[psutil.Process]()
+    while not any("gcs_server" in one.name() for one in family):
+        assert time.monotonic() < ends
+        family = psutil.Process(process.pid).children(recursive=True)
+    made = mine(before, family)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, told = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 5
+    assert (process.returncode, out) == (130, "") and "before the endpoint was up" in told
+    assert gone(family, 0) and not made & folders()
+
+
+def test_a_damaged_bundle_is_refused_before_ray_starts(serve: Start, tmp_path: Path) -> None:
+    damaged = seal(tmp_path / "damaged")
+    (damaged.folder / "model" / "model.txt").write_text("tree")
+    command = [sys.executable, "-m", "lepton_ray", "serve", str(damaged.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (6, "") and "model.txt" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_refused_before_ray_starts(serve: Start) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        process = serve("--port", str(other.getsockname()[1]))
+        out, told = process.communicate(timeout=30)
+    assert (process.returncode, out) == (8, "") and "is taken" in told
+    assert len(told.strip().splitlines()) == 1
