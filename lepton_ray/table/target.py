@@ -19,7 +19,7 @@ METRICS = {
     "f1": _CLASSES,
     "balanced_accuracy": _CLASSES,
     "average_precision": frozenset({Task.BINARY}),
-    "brier": frozenset({Task.BINARY}),
+    "brier": _CLASSES,
     "rmse": frozenset({Task.REGRESSION}),
     "mae": frozenset({Task.REGRESSION}),
     "r2": frozenset({Task.REGRESSION}),

@@ -84,29 +84,37 @@ def bootstrap_interval(
 
 
 def _roc_auc(y: Labels, prediction: Floats, weight: Floats) -> float:
-    positive, negative, _ = _by_threshold(y, prediction, weight)
+    """Of the positive class when there are two; of each class against the rest, their plain mean, when more."""
+    if prediction.shape[1] == 2:
+        return _class_auc(y == 1, prediction[:, 1], weight)
+    each = [_class_auc(y == code, prediction[:, code], weight) for code in np.unique(y.astype(np.int64))]
+    known = [score for score in each if np.isfinite(score)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _class_auc(hit: Labels, score: Floats, weight: Floats) -> float:
+    positive, negative = _by_threshold(hit, score, weight)
     wins = np.sum(positive * (np.sum(negative) - np.cumsum(negative) + negative / 2.0))
     return _ratio(wins, np.sum(positive) * np.sum(negative))
 
 
 def _average_precision(y: Labels, prediction: Floats, weight: Floats) -> float:
-    positive, negative, _ = _by_threshold(y, prediction, weight)
+    positive, negative = _by_threshold(y == 1, prediction[:, 1], weight)
     found = np.cumsum(positive)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(found > 0, found / (found + np.cumsum(negative)), 0.0)
     return _ratio(np.sum(precision * positive), np.sum(positive))
 
 
-def _by_threshold(y: Labels, prediction: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the weight of positive and of negative rows at each distinct score, the highest score first."""
-    score = prediction[:, 1]
+def _by_threshold(hit: Labels, score: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Return the weight of hits and of others at each distinct score, the highest score first."""
     order = np.argsort(-score, kind="stable")
-    score, weight, hit = score[order], weight[order], y[order] == 1
+    score, weight, hit = score[order], weight[order], hit[order]
     if not len(score):
-        return score, score, score
+        return score, score
     starts = np.flatnonzero(np.concatenate([[True], score[1:] != score[:-1]]))
     positive = np.add.reduceat(np.where(hit, weight, 0.0), starts)
-    return positive, np.add.reduceat(np.where(hit, 0.0, weight), starts), score[starts]
+    return positive, np.add.reduceat(np.where(hit, 0.0, weight), starts)
 
 
 def _log_loss(y: Labels, prediction: Floats, weight: Floats) -> float:
@@ -178,7 +186,7 @@ def _ratio(part: Any, whole: Any) -> float:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("roc_auc", _BINARY, True, _roc_auc),
+        Metric("roc_auc", _CLASSES, True, _roc_auc),
         Metric("average_precision", _BINARY, True, _average_precision),
         Metric("log_loss", _CLASSES, False, _log_loss),
         Metric("brier", _CLASSES, False, _brier),

@@ -69,6 +69,7 @@ def test_three_classes_as_scikit_learn(seed: int) -> None:
     p = rng.dirichlet([1.0, 1.0, 1.0], 23)
     said, weight = p.argmax(axis=1), rng.uniform(0.1, 2.0, 23)
     told = {
+        "roc_auc": sk.roc_auc_score(y, p, multi_class="ovr", average="macro", sample_weight=weight),
         "log_loss": sk.log_loss(y, p, sample_weight=weight),
         "accuracy": sk.accuracy_score(y, said, sample_weight=weight),
         "balanced_accuracy": sk.balanced_accuracy_score(y, said, sample_weight=weight),
@@ -129,3 +130,10 @@ def test_the_interval_of_an_undefined_score_is_nan() -> None:
     alone = np.array([1, 1])
     interval = bootstrap_interval(METRICS["roc_auc"], alone, np.full((2, 2), 0.5), np.random.default_rng(0))
     assert np.isnan(interval).all()
+
+
+def test_the_table_floor_knows_the_same_metrics_for_the_same_tasks() -> None:
+    from lepton_ray.table import target
+
+    assert {name: metric.tasks for name, metric in METRICS.items()} == target.METRICS
+    assert all(default_metric(task) == name for task, name in target.DEFAULT_METRICS.items())
