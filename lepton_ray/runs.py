@@ -15,7 +15,7 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import LeptonError, ServingError, UsageError
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.receipt import Receipt
-from lepton_ray.on_host.child import Child, fault_of
+from lepton_ray.on_host.child import LENT_PREFIX, Child, fault_of
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.spec import RUNS_FOLDER
 from lepton_ray.table.cleaning import CleaningPlan
@@ -179,7 +179,7 @@ def run(
         LeptonError: of the kind that the command line's exit code stands for.
     """
     home = Path(RUNS_FOLDER).resolve()
-    with tempfile.TemporaryDirectory(prefix="lepton-table-", ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(prefix=LENT_PREFIX, ignore_cleanup_errors=True) as place:
         files = {"table": table, "test": test, "plan": plan, "value": value}
         words = {"target": target, "task": task, "metric": metric, "weight": weight, "group": group, "time": time}
         amounts = {"budget": budget, "deadline": deadline, "price": price, "positive": positive, "seed": seed}

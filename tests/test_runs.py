@@ -77,7 +77,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         "pandas": {"table": frame, "drop": ODD["city"], "types": {ODD["pay"]: "number"}, "budget": 0.0004},
         "polars": {"table": pl.from_arrow(table()), "test": frame.head(150), "deadline": "15s", "seed": np.int64(7)},
-        "arrow": {"table": table(), "families": "linear", "deadline": 15, "positive": "no", "quiet": True},
+        "arrow": {"table": table(), "families": "linear", "deadline": 20, "positive": "no", "quiet": True},
         "path": {"table": place / "a table.csv", "deadline": "15s", "price": "0.2", "out": "own"},
     }
 

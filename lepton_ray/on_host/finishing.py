@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.sealing import Sealer
@@ -106,7 +107,7 @@ def finish(
         winner,
         held_out,
         fitted_on,
-        (scored or everything or {}).get("importances"),
+        (scored or everything or _kept(sealer, winner)).get("importances"),
         scratch / "predictions" / f"{name}{'-dev' if scored else ''}.npy" if held_rows else None,
         note_of(fitted_on, rungs[winner.trial.rung], n_rows, held_rows),
     )
@@ -143,6 +144,12 @@ def cross_validated(
     weight = None if part.weight is None else part.weight[rows]
     judged = Judged(part.y[rows], weight, part.folds[rows])
     return corrected_score(METRICS[problem.metric], judged, predictions, rng=rng)
+
+
+def _kept(sealer: Sealer, winner: Outcome) -> Facts:
+    """What is to be told of the search's own model, where it stays."""
+    model = Bundle.load(sealer.facts["bundle"], trust=(winner.trial.family,)).model
+    return {"importances": model.importances()}
 
 
 def _fitted(

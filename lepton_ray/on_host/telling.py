@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from lepton_ray import __version__
 from lepton_ray.bundle.files import disk_faults
 from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host.child import LENT_PREFIX
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
 from lepton_ray.on_host.looking import in_short
@@ -149,9 +151,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         classes=problem.classes,
         measurement=measurement(prepared, sealer, finished, held),
         trials=tuple(trial_facts(course, outcome) for outcome in desk.outcomes()),
-        winner=Winner(
-            finished.winner.trial.family, (finished.winner.trial.id,), finished.fitted_on == "all", finished.note
-        ),
+        winner=winner(finished),
         importances=finished.importances,
         held_out=held,
         roi=roi,
@@ -166,6 +166,12 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
     from lepton_ray.report.render import render  # matplotlib takes most of a second, and nothing before needs it
 
     return render(facts)
+
+
+def winner(finished: Finished) -> Winner:
+    """What won; the note is for what the report does not say by itself."""
+    trial, note = finished.winner.trial, finished.note if finished.fitted_on == "search" else ""
+    return Winner(trial.family, (trial.id,), finished.fitted_on == "all", note)
 
 
 def data_facts(prepared: Prepared) -> DataFacts:
@@ -273,9 +279,12 @@ def worth(course: Course, prepared: Prepared, finished: Finished) -> Roi:
 def commands(course: Course) -> tuple[tuple[str, str], ...]:
     """Lines that a reader may want to type."""
     folder = course.folder.path
+    elsewhere = f" --out {folder}-again" if course.spec.out else ""
+    again = ("Run it again", f"lepton run --spec {folder / 'spec.json'}{elsewhere}")
+    lasting = not Path(course.spec.table).parent.name.startswith(LENT_PREFIX)
     return (
         ("Predict a table", f"lepton predict {folder / 'bundle'} TABLE --out predictions.csv"),
         ("Serve it", f"lepton serve {folder / 'bundle'}"),
         ("See every trial", f"lepton trials {folder}"),
-        ("Run it again", f"lepton run --spec {folder / 'spec.json'}"),
+        *((again,) if lasting else ()),
     )

@@ -256,6 +256,14 @@ def threshold(facts: ReportFacts) -> float:
     return chosen if chosen is not None and 0 < chosen < 1 else 0.5
 
 
+def _earning(facts: ReportFacts) -> str:
+    """What to say of a threshold that the owner's value has moved: the model's own column knows nothing of it."""
+    if threshold(facts) == 0.5:
+        return ""
+    probability = f"probability_{short(facts.classes[1])}"
+    return f", where it earns most; the column prediction does so from 50 %, so decide by {probability}"
+
+
 def confusion(facts: ReportFacts) -> Confusion | None:
     """Count each kind of mistake; None where there are too few rows or too many classes for a table."""
     rows = facts.held_out.usable() if facts.held_out else None
@@ -272,8 +280,7 @@ def confusion(facts: ReportFacts) -> Confusion | None:
         words.append(
             f"Of {count(missed + found)} rows that are {name}, the model finds {count(found)}; "
             f"of {count(found + false)} that it calls {name}, {count(found)} are. "
-            f"It calls a row {name} from a probability of {percent(threshold(facts))} up"
-            f"{', where it earns most' if threshold(facts) != 0.5 else ''}."
+            f"A row is called {name} from a probability of {percent(threshold(facts))} up{_earning(facts)}."
         )
     return Confusion(tuple(safe(c) for c in facts.classes), cells, tuple(words))
 

@@ -121,6 +121,7 @@ def test_no_time_leaves_the_model_of_the_search(tmp_path: Path) -> None:
     before = made.result
     found = made.finish(until=made.course.clock() + 0.01)
     assert found.fitted_on == "search" and "did not allow a refit" in found.note
+    assert found.importances and set(found.importances) >= {"height"}
     assert made.result["bundle_id"] == before["bundle_id"] and found.held_out == made.desk.best().held_out
 
 

@@ -307,3 +307,11 @@ def test_colours_can_be_told_from_the_paper_in_both_schemes() -> None:
         assert contrast(colours["ink"], colours["warn"]) >= 7
         for i in range(1, 8):
             assert contrast(colours[f"series-{i}"], colours["paper"]) >= 3, i
+
+
+def test_a_threshold_that_the_value_moved_says_how_to_act_on_it() -> None:
+    facts = binary_facts()
+    assert facts.roi is not None and facts.roi.threshold != 0.5
+    told = "where it earns most; the column prediction does so from 50 %, so decide by probability_"
+    assert told in read(page_of(facts)).text
+    assert told not in read(page_of(replace(facts, roi=None))).text
