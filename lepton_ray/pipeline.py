@@ -2,7 +2,9 @@
 
 import errno
 import os
+import threading
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -177,15 +179,22 @@ def ray_is_up(course: Course, session: Session) -> bool:
 
 
 def search(course: Course, hands: Hands, desk: Desk) -> None:
-    """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short."""
+    """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short.
+
+    What the report needs is imported beside it, once there is a model: at the end every tenth of a second counts.
+    """
     course.meter.enter("first models")
     session = hands.session
     worth = RAY_THERE_SECONDS if course.spec.serves else RAY_WORTH_SECONDS
     on_ray = session is not None and desk.search_end() - course.clock() >= worth
 
+    early = threading.Thread(target=import_module, args=("lepton_ray.report.render",), daemon=True)
+
     def hand_over() -> bool:
         if course.asked_to_stop.is_set():
             desk.stop("you asked to stop")
+        if desk.best() is not None and early.ident is None:
+            early.start()
         if session is not None and desk.best() is not None:
             session.start()
         return on_ray and session is not None and session.ready.is_set() and desk.best() is not None
