@@ -25,7 +25,7 @@ from lepton_ray.on_host.course import (
     listen,
 )
 from lepton_ray.on_host.opening import open_desk
-from lepton_ray.on_host.preparation import Prepared, open_table, prepare, require_columns
+from lepton_ray.on_host.preparation import Prepared, open_table, prepare, require_columns, under_plan
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
 from lepton_ray.on_ray.port import Port
@@ -71,6 +71,7 @@ class Hands:
 
 def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     """Carry out one run; what it made lies in its folder, where the supervisor finds it."""
+    spec = under_plan(spec)
     port = Port.reserve(spec.port) if spec.serves else None
     course = begin(spec, around, screen)
     temp = short_temp_dir()

@@ -201,7 +201,8 @@ def run(
 
 def _supervised(spec: Path, quiet: bool) -> dict[str, Any]:
     """The result of the run that ``spec`` asks for."""
-    child = Child(["run", "--spec", str(spec), "--no-serve", "--json"], "drop" if quiet else "show")
+    words = ["run", "--spec", str(spec), "--lent", str(spec.parent), "--no-serve", "--json"]
+    child = Child(words, "drop" if quiet else "show")
     try:
         code = _outlasted(child)
     except BaseException:

@@ -190,10 +190,10 @@ def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
 
 
 CALLER = """
-    import signal, sys, lepton_ray
+    import pandas, signal, lepton_ray
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run = lepton_ray.run({table!r}, target="leaves", deadline="60s", out="run")
+        run = lepton_ray.run(pandas.read_csv({table!r}), target="leaves", deadline="60s", out="run")
         print("run", run.result["stopped_because"], flush=True)
     except BaseException as fault:
         print(type(fault).__name__, fault, flush=True)
@@ -211,6 +211,7 @@ def caller(here: Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(here)},
         start_new_session=True,
     )
     until(lambda: (here / "run" / "bundle").exists() or process.poll() is not None)
@@ -247,9 +248,10 @@ def test_a_second_interrupt_is_raised_once_the_run_has_ended(caller: subprocess.
 
 
 def test_a_caller_that_is_killed_leaves_no_run_behind(caller: subprocess.Popen[str], here: Path) -> None:
+    assert list(here.glob("lepton-table-*/table.parquet"))
     caller.kill()
     caller.communicate(timeout=30)
-    until(lambda: ended(here / "run"))
+    until(lambda: ended(here / "run") and not list(here.glob("lepton-table-*")))
     assert Run.open(here / "run").result["stopped_because"] == "you asked to stop"
 
 

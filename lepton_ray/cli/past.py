@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lepton_ray.errors import UsageError
@@ -54,8 +55,8 @@ def trials(run: RunArgument, as_json: JsonOption = False) -> None:
         trial = outcome.trial
         said = outcome.reason or json.dumps(trial.config)
         table.add_row(
-            *(trial.id, trial.family, str(trial.rung), text(outcome.score), f"{outcome.seconds:.2f}"),
-            *(outcome.driver, outcome.state, said),
+            *(trial.id, escape(trial.family), str(trial.rung), text(outcome.score), f"{outcome.seconds:.2f}"),
+            *(outcome.driver, outcome.state, escape(said)),
         )
     Console().print(table)
 
@@ -131,4 +132,4 @@ def text(value: Any) -> str:
     """A cell of a table."""
     if value is None:
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -41,10 +42,11 @@ def profile(
     console = Console()
     shown = Table(box=None, pad_edge=False)
     for name in ("column", "kind", "missing", "distinct", "what is done"):
-        shown.add_column(name, justify="right" if name in ("missing", "distinct") else "left")
+        shown.add_column(name, justify="right" if name in ("missing", "distinct") else "left", overflow="fold")
     for row in seen.rows:
-        shown.add_row(*row)
-    console.print(f"{seen.source}: {seen.profile.rows:,} rows, {len(seen.profile.names)} columns", highlight=False)
+        shown.add_row(*(escape(cell) for cell in row))
+    size = f"{seen.profile.rows:,} rows, {len(seen.profile.names)} columns"
+    console.print(f"{seen.source}: {size}", highlight=False, markup=False)
     console.print(shown)
     for sentence in seen.sentences:
         console.print(f"- {sentence}", highlight=False, markup=False)

@@ -57,13 +57,14 @@ def run(
     ] = None,
     serve_for: Annotated[str | None, typer.Option(help="Serve it for so long: 30s.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    lent: Annotated[str | None, typer.Option(hidden=True, help="The caller's folder, to remove at the end.")] = None,
     until_eof: Annotated[
         bool, typer.Option("--until-eof", help="Finish what is in hand when standard input ends, as after Ctrl-C.")
     ] = False,
 ) -> None:
     """Turn a table into a priced, served model: profile, search under a hard wall, report, endpoint."""
     given: dict[str, Any] = dict(locals())
-    for name in ("spec", "serve", "serve_for", "json", "until_eof"):
+    for name in ("spec", "serve", "serve_for", "json", "until_eof", "lent"):
         given.pop(name)
     around = Surroundings.read()
     on_terminal = sys.stderr.isatty() and sys.stdin.isatty() and not json

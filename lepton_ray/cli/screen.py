@@ -78,7 +78,7 @@ def line_of(seen: Progress) -> str:
     best = f"best {seen.metric} {seen.best} ({seen.family})" if seen.best else "no model yet"
     return (
         f"{seen.spent} of {seen.budget} | {seen.elapsed:.0f} of {seen.wall:.0f} s | {seen.stage} | "
-        f"{seen.trials} trials, {seen.running} running | {best} | {seen.per_hour}/h"
+        f"{seen.trials} trials, {seen.running} in hand | {best} | {seen.per_hour}/h"
     )
 
 

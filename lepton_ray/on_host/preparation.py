@@ -16,12 +16,13 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 
 from lepton_ray.datasets import load_builtin_dataset
-from lepton_ray.errors import DataError
+from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
 from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
+from lepton_ray.table.column_plan import Reason
 from lepton_ray.table.passes import (
     Blocks,
     Clean,
@@ -188,18 +189,59 @@ def require_columns(names: Sequence[str], spec: RunSpec) -> None:
             raise DataError(f"The table has no column '{name}' ({role}).", f"Its nearest columns: {', '.join(near)}.")
 
 
+def given_plan(spec: RunSpec) -> CleaningPlan | None:
+    """The user's own plan, if there is one.
+
+    Raises:
+        DataError: it cannot be read, or is for another target.
+    """
+    if spec.plan is None:
+        return None
+    plan = CleaningPlan.from_json(text_of_file(spec.plan, "The plan"), where=f"The plan {spec.plan}")
+    if plan.problem.target != spec.target:
+        raise DataError(
+            f"The plan {spec.plan} is for the target '{plan.problem.target}', not '{spec.target}'.",
+            "Give the plan of a run with this target.",
+        )
+    return plan
+
+
+def under_plan(spec: RunSpec) -> RunSpec:
+    """The spec with what the user's own plan decides, so that rows are set apart as they were when it was made.
+
+    Raises:
+        UsageError: an option says otherwise than the plan.
+    """
+    plan = given_plan(spec)
+    if plan is None:
+        return spec
+    problem = plan.problem
+    said = {"metric": problem.metric, "task": problem.task.value, "positive": problem.positive}
+    said |= {"weight": plan.weight, "group": plan.group, "time": plan.time}
+    for option, planned in said.items():
+        asked = getattr(spec, option)
+        if asked not in (None, "auto", planned):
+            raise contradiction(spec, f"--{option} is '{asked}'", "nothing" if planned is None else f"'{planned}'")
+    columns = {column.name: column for column in plan.columns}
+    for name, kind in spec.types:
+        if name in columns and (columns[name].kind.value != kind or not columns[name].use):
+            raise contradiction(spec, f"--types makes '{name}' a {kind}", "otherwise")
+    for name in spec.drop:
+        if name in columns and columns[name].use:
+            raise contradiction(spec, f"--drop leaves out '{name}'", "that it is used")
+    left_out = [column.name for column in plan.columns if column.reason is Reason.DROPPED]
+    drop = tuple(dict.fromkeys((*spec.drop, *left_out)))
+    return replace(spec, drop=drop, weight=plan.weight, group=plan.group, time=plan.time)
+
+
+def contradiction(spec: RunSpec, asked: str, planned: str) -> UsageError:
+    return UsageError(f"{asked}, but the plan {spec.plan} says {planned}.", "Leave the option out, or edit the plan.")
+
+
 def plan_for(profile: Profile, spec: RunSpec) -> CleaningPlan:
     """The user's own plan, else one made from the profile."""
-    if spec.plan is not None:
-        text = text_of_file(spec.plan, "The plan")
-        plan = CleaningPlan.from_json(text, where=f"The plan {spec.plan}")
-        if plan.problem.target != spec.target:
-            raise DataError(
-                f"The plan {spec.plan} is for the target '{plan.problem.target}', not '{spec.target}'.",
-                "Give the plan of a run with this target.",
-            )
-        return plan
-    return make_plan(
+    plan = given_plan(spec)
+    return plan or make_plan(
         profile,
         target=spec.target,
         drop=spec.drop,

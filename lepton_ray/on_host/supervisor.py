@@ -35,6 +35,7 @@ SERVICE_GRACE_SECONDS = 5.0  # for an endpoint to close after the first Ctrl-C
 ECHO_SECONDS = 0.1  # `timeout` and closing terminals send a signal twice; nobody types that fast
 SWEEP_SECONDS = 1.0
 UNTIL_EOF = "--until-eof"
+LENT = "--lent"
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -112,25 +113,34 @@ class State:
 class Supervisor:
     """One run from its driver's start to the exit code."""
 
-    def __init__(self, command: Sequence[str], state: State, *, held: bool = False) -> None:
-        """``held``: standard input is a pipe that ends when this run's parent does."""
+    def __init__(self, command: Sequence[str], state: State, *, held: bool = False, lent: Sequence[str] = ()) -> None:
+        """Args:
+        held: standard input is a pipe that ends when this run's parent does.
+        lent: folders of the parent's, to remove at the end if it could not.
+        """
         self.state = state
         self.run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
         self._command = command
         self._heard = b""
         self._held = held
+        self._lent = lent
 
     def run(self) -> int:
         """Start the driver, watch, hand over; return the exit code."""
         with self._alert():
-            ending = self._watch()
-            if self.state.service is not None:
-                return self._serve_out(ending)
-            if ending.why is Why.SERVING and self._sealed() is not None:
-                self._hand_over(ending)
-                return self._serve_out(ending)
-            self._end_processes()
-            return self._hand_over(ending)
+            code = self._see_through(self._watch())
+            handover.remove(self._lent, None, time.monotonic() + SWEEP_SECONDS)
+            return code
+
+    def _see_through(self, ending: Ending) -> int:
+        """Do what a run's end, or its endpoint's beginning, asks for."""
+        if self.state.service is not None:
+            return self._serve_out(ending)
+        if ending.why is Why.SERVING and self._sealed() is not None:
+            self._hand_over(ending)
+            return self._serve_out(ending)
+        self._end_processes()
+        return self._hand_over(ending)
 
     def _watch(self) -> Ending:
         """Sleep until something happens, again and again, until the run has ended."""
@@ -281,6 +291,7 @@ class Supervisor:
     def _alert(self) -> Iterator[None]:
         """Start the driver and be woken by its messages, its end and the user's signals."""
         self._heir = Heir(self.run_id)
+        self._heir.note(self._lent)
         processes.become_subreaper()
         niceness = os.getpriority(os.PRIO_PROCESS, 0)
         with suppress(PermissionError):  # where the machine lets it, the wall goes before everything else
@@ -319,7 +330,8 @@ def main(argv: Sequence[str], *, command: Sequence[str] | None = None) -> int:
     """
     started = processes.own_start()
     state = State(started, "--json" in argv, _provisional(argv))
-    return Supervisor(command or _driver_command(argv), state, held=UNTIL_EOF in argv).run()
+    held, lent = UNTIL_EOF in argv, [argv[place + 1] for place, word in enumerate(argv[:-1]) if word == LENT]
+    return Supervisor(command or _driver_command(argv), state, held=held, lent=lent).run()
 
 
 def _driver_command(argv: Sequence[str]) -> list[str]:

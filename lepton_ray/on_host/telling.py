@@ -17,6 +17,7 @@ from lepton_ray.bundle.files import disk_faults
 from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
+from lepton_ray.on_host.looking import in_short
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Facts, Sealer
 from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending, TrialFacts, Winner
@@ -81,7 +82,7 @@ def sentences_of(prepared: Prepared) -> list[str]:
         "held_out": f"{held_rows:,} rows are held out for the score",
         "latest": f"the latest {held_rows:,} rows are held out for the score",
         "test_file": "the score comes from the test file",
-        "cross_validation": "too few rows to hold some out: the score comes from repeated cross-validation",
+        "cross_validation": "too few rows to hold some out: the score comes from cross-validation",
     }[prepared.how]
     said = [
         f"{prepared.source.name}: {prepared.rows:,} rows, {prepared.columns} columns; {problem.task.value} on "
@@ -91,7 +92,7 @@ def sentences_of(prepared: Prepared) -> list[str]:
         said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
     if prepared.note:
         said.append(prepared.note)
-    return [*said, *(f"! {finding}" for finding in prepared.plan.findings)]
+    return [*said, *(f"! {sentence}" for sentence in in_short(prepared.plan.findings, prepared.profile))]
 
 
 def one_row(prepared: Prepared) -> dict[str, Any]:
@@ -184,7 +185,7 @@ def data_facts(prepared: Prepared) -> DataFacts:
         rejected_file="rejected.csv" if prepared.rejected else None,
         target_counts=counts,
         cleaning=tuple(plan.describe()),
-        findings=tuple(str(finding) for finding in plan.findings),
+        findings=tuple(in_short(plan.findings, prepared.profile)),
     )
 
 

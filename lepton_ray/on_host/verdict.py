@@ -51,7 +51,7 @@ def judge(ending: Ending, *, sealed: bool, asked: bool, wall: Wall | None) -> Ve
     status = ending.status
     if wall is None and status == 0 and not asked:
         return Verdict(0)  # nothing was to be run, like a help text
-    if ending.why is Why.DIED and status in PASSED_ON and not (asked and sealed):
+    if ending.why is Why.DIED and status in PASSED_ON and not asked:
         assert status is not None
         return _failure(status, f"The run ended with exit code {status}; its own message is above.", "")
     if sealed:

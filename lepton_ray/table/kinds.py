@@ -161,7 +161,10 @@ def _sentences(column: ColumnProfile, plan: ColumnPlan) -> Iterator[tuple[str, s
     numbers, absent = column.numbers, column.rows - column.present
     if absent and column.present:
         how = ["blank"] * bool(column.missing) + [repr(word) for word in sorted(column.words)[:4]]
-        yield "missing", f"{absent:,} of {column.rows:,} cells are missing ({', '.join(how)})."
+        yield (
+            "missing",
+            f"{absent:,} of {column.rows:,} cells {'is' if absent == 1 else 'are'} missing ({', '.join(how)}).",
+        )
     if plan.kind is Kind.NUMBER and column.physical == "text":
         words = column.present - column.number_count
         if words > 0:

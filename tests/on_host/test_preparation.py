@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lepton_ray.errors import DataError
+from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
-from lepton_ray.on_host.preparation import Prepared, prepare
+from lepton_ray.on_host.preparation import Prepared, prepare, under_plan
 from lepton_ray.table.schema import Kind, Task
 from tests.on_host.rows import Columns, columns, spec, write
 
@@ -193,6 +193,30 @@ def test_a_plan_is_taken_as_it_is_given(tmp_path: Path) -> None:
     assert "value" in edited.plan.schema.names and "value" not in first.plan.schema.names
     with pytest.raises(DataError, match="for the target 'left', not 'value'"):
         prepared(tmp_path, table, target="value", plan=str(path))
+
+
+def test_a_plan_brings_its_split_along_and_no_option_may_contradict_it(tmp_path: Path) -> None:
+    table = columns() | {"shop": [f"s{number % 40}" for number in range(1500)]}
+    path = write(tmp_path / "table.csv", table)
+    asked = spec(path, drop="row", group="shop", metric="log_loss")
+    first = prepare(asked)
+    (tmp_path / "plan.json").write_text(first.plan.to_json())
+    again = under_plan(spec(path, plan=str(tmp_path / "plan.json")))
+    assert (again.group, again.drop) == ("shop", ("row",))
+    second = prepare(again)
+    assert second.held.table == first.held.table and second.plan.problem.metric == "log_loss"
+    assert under_plan(asked) is asked
+    for option, told in {
+        "metric": "accuracy",
+        "task": "multiclass",
+        "positive": "no",
+        "weight": "value",
+        "time": "row",
+        "types": "shop=text",
+        "drop": "height",
+    }.items():
+        with pytest.raises(UsageError, match=rf"--{option} .*but the plan .* says"):
+            under_plan(spec(path, plan=str(tmp_path / "plan.json"), **{option: told}))
 
 
 @pytest.mark.parametrize("role", ["target", "weight", "group", "time"])
