@@ -2,7 +2,9 @@
 
 import errno
 import os
+import threading
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,8 @@ from lepton_ray.spec import RunSpec, Surroundings
 
 RAY_WORTH_SECONDS = 25.0
 """A search with less than this left is done without Ray, which needs about 8 s of it to be of use."""
+AMPLE_SECONDS = 30.0
+"""With less than this left after reading, Ray boots only once there is a first model."""
 RAY_THERE_SECONDS = 12.0
 """The same where Ray boots in any case, for the endpoint."""
 GRACE_SECONDS = 1.5
@@ -115,7 +119,8 @@ def start_worker(course: Course, memory_bytes: int) -> Worker:
 
 
 def ready(course: Course, hands: Hands) -> Prepared:
-    """Read the table, set rows apart, plan and clean; then Ray may boot."""
+    """Read the table, set rows apart, plan and clean; then Ray may boot, but not where time is so short that it would
+    keep the cores from the first model."""
     course.meter.enter("read")
     prepared = prepare_table(course, hands)
     course.folder.write("plan.json", prepared.plan.to_json())
@@ -125,7 +130,7 @@ def ready(course: Course, hands: Hands) -> Prepared:
     telling.write_setup(course, prepared)
     for sentence in telling.sentences_of(prepared):
         course.screen.say(sentence)
-    if hands.session is not None:
+    if hands.session is not None and course.end - course.clock() >= AMPLE_SECONDS:
         hands.session.start()
     return prepared
 
@@ -175,15 +180,24 @@ def ray_is_up(course: Course, session: Session) -> bool:
 
 
 def search(course: Course, hands: Hands, desk: Desk) -> None:
-    """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short."""
+    """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short.
+
+    What the report needs is imported beside it, once there is a model: at the end every tenth of a second counts.
+    """
     course.meter.enter("first models")
     session = hands.session
     worth = RAY_THERE_SECONDS if course.spec.serves else RAY_WORTH_SECONDS
     on_ray = session is not None and desk.search_end() - course.clock() >= worth
 
+    early = threading.Thread(target=import_module, args=("lepton_ray.report.render",), daemon=True)
+
     def hand_over() -> bool:
         if course.asked_to_stop.is_set():
             desk.stop("you asked to stop")
+        if desk.best() is not None and early.ident is None:
+            early.start()
+        if session is not None and desk.best() is not None:
+            session.start()
         return on_ray and session is not None and session.ready.is_set() and desk.best() is not None
 
     threads = 1 if session is not None else hands.cpus

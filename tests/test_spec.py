@@ -235,6 +235,15 @@ def test_too_little_is_refused_with_the_smallest_of_what_was_given(options: dict
     limits(spec(**(options | enough)), AROUND)
 
 
+def test_an_endpoint_needs_its_time() -> None:
+    for serve in ("serve", "5s"):
+        with pytest.raises(MoneyError, match="one with an endpoint needs 23s.*--no-serve"):
+            limits(spec(deadline="15s", serve=serve), AROUND)
+        limits(spec(deadline="23s", serve=serve), AROUND)
+    limits(spec(deadline="15s", serve="no-serve"), AROUND)
+    limits(spec(serve="serve"), AROUND)
+
+
 def test_without_limits_there_is_a_minute() -> None:
     _, budget = limits(spec(), AROUND)
     assert (budget.wall_seconds, str(budget.dollars)) == (60.0, "$0.0016")

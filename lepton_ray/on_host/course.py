@@ -1,5 +1,6 @@
 """One run under way: its spec, its money, its folder, its clock. It knows nothing about tables, trials or Ray."""
 
+import math
 import signal
 import threading
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from lepton_ray.errors import MoneyError
 from lepton_ray.money.budget import Budget
+from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
 from lepton_ray.money.prices import MachinePrice
@@ -24,6 +27,8 @@ SLACK_SECONDS = 0.4
 REPORT_SECONDS = 1.5
 SERVE_SECONDS = 7.0
 """From a Ray that is up to an endpoint that has answered."""
+ENDPOINT_SECONDS = 8.0 + SERVE_SECONDS
+"""The same from a Ray that is yet to be started."""
 START_SECONDS = 6.0
 """The smallest run: imports and a first model."""
 BYTES_PER_SECOND = 20e6
@@ -93,7 +98,14 @@ def limits(spec: RunSpec, around: Surroundings) -> tuple[MachinePrice, Budget]:
     """
     machine = spec.machine(around)
     budget = spec.resolved_budget(machine)
-    budget.refuse(smallest_seconds(spec), given=spec.limits)
+    smallest = smallest_seconds(spec)
+    budget.refuse(smallest, given=spec.limits)
+    if spec.serves and budget.wall_seconds < smallest + ENDPOINT_SECONDS:
+        raise MoneyError(
+            f"The run would end after {duration_text(budget.wall_seconds)}, but one with an endpoint needs "
+            f"{duration_text(math.ceil(smallest + ENDPOINT_SECONDS))}.",
+            "Give it as much, or leave the endpoint out with --no-serve.",
+        )
     return machine, budget
 
 

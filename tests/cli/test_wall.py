@@ -20,7 +20,13 @@ def timed(*words: object, cwd: Path) -> tuple[Done, float]:
     return done, time.monotonic() - began
 
 
-@pytest.mark.parametrize("limit", [("--deadline", "8s"), ("--budget", "0.000214", "--price", "0.096")])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ("--deadline", "8s"),
+        pytest.param(("--budget", "0.000214", "--price", "0.096"), marks=pytest.mark.slow),
+    ],
+)
 def test_the_smallest_limit_that_a_refusal_names_buys_a_model(tmp_path: Path, limit: tuple[str, ...]) -> None:
     table = write(tmp_path / "table.csv", columns(1200))
     refused, _ = timed(table, "--target", "left", limit[0], "0.00001" if "budget" in limit[0] else "5s", cwd=tmp_path)

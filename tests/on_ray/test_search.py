@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +60,8 @@ class Started:
         self.temp = Path(tempfile.mkdtemp(prefix="l", dir="/tmp"))  # short: Ray's sockets lie in it
         self.pids.touch()
         self.table = write(place / "table.csv", columns(1200))
-        given = [str(self.table), "--target", "left", "--drop", "row,value", "--no-serve", "--json"]
+        given = [str(self.table), "--target", "left", "--drop", "row,value", "--json"]
+        given += [] if "--serve-for" in words else ["--no-serve"]
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lepton_ray", "run", *given, "--out", str(self.folder), *words],
@@ -85,7 +88,9 @@ def start(tmp_path: Path) -> Iterator[Any]:
     started: list[Started] = []
 
     def make(*words: str) -> Started:
-        started.append(Started(tmp_path, *words))
+        place = tmp_path / str(len(started))
+        place.mkdir()
+        started.append(Started(place, *words))
         return started[-1]
 
     yield make
@@ -169,3 +174,34 @@ def test_a_wish_to_stop_is_heard_on_ray_too(start: Any, number: signal.Signals) 
     check_nobody_is_left(ended.result["run"], run.pids)
     check_better_than_the_constant(ended, run.table)
     assert "asked to stop" in ended.result["stopped_because"] and Path(ended.result["report"]).exists()
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_an_endpoint_that_answers_and_goes_when_its_time_is_over(start: Any) -> None:
+    run = start("--serve-for", "4s", "--deadline", "60s")
+    assert run.process.stdout is not None
+    result = json.loads(run.process.stdout.readline())
+    assert time.monotonic() - run.began <= 60 and result["endpoint"].startswith("http://127.0.0.1:")
+    row = json.dumps({"age": 70, "city": "Ulm", "height": 170}).encode()
+    asked = urllib.request.Request(f"{result['endpoint']}/predict", row, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=5) as answer:
+        assert "yes" in answer.read().decode()
+    out, err = run.process.communicate(timeout=30)
+    assert (run.process.returncode, out) == (0, "") and "The endpoint served for" in err
+    check_nobody_is_left(result["run"], run.pids)
+    receipt = json.loads((run.folder / "receipt.json").read_text())
+    assert receipt["spent_usd"] == result["spent_usd"] and 3 < receipt["endpoint"]["seconds"] < 12
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(asked, timeout=2)
+    assert list(run.temp.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_do_not_disturb_each_other(start: Any) -> None:
+    both = [start("--deadline", "60s") for _ in range(2)]
+    ended = [run.end() for run in both]
+    for run, one in zip(both, ended, strict=True):
+        assert one.code == 0 and one.seconds <= 60, one
+        check_nobody_is_left(one.result["run"], run.pids)
+        check_better_than_the_constant(one, run.table)
+    assert len({one.result["run"] for one in ended}) == 2
