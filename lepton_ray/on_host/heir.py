@@ -2,9 +2,11 @@
 
 The kernel ends a driver whose supervisor dies, but not what the driver has started (Ray's agents stay for a minute,
 a daemon for ever), and nobody would remove its folders. The heir reads from a pipe that only the supervisor writes to:
-when that ends, it sweeps what carries the run's id. A supervisor that ends in order ends its heir with all the rest.
+when that ends, it sweeps what carries the run's id or belongs to the driver's session: Ray's processes write their
+title over the environment that they were started with. A supervisor that ends in order ends its heir with the rest.
 """
 
+import json
 import os
 import signal
 import time
@@ -28,10 +30,10 @@ class Heir:
                 os._exit(0)
         os.close(reading)
 
-    def note(self, folders: Iterable[str]) -> None:
-        """Name folders that are to be removed at the end."""
+    def note(self, *, folders: Iterable[str] = (), session: int | None = None) -> None:
+        """Name folders that are to be removed, and the session whose processes are to be ended."""
         with suppress(OSError):
-            os.write(self._writing, "".join(f"{folder}\0" for folder in folders).encode())
+            os.write(self._writing, json.dumps({"folders": list(folders), "session": session}).encode() + b"\n")
 
 
 def _await_death(reading: int, writing: int, run_id: str) -> None:
@@ -45,6 +47,12 @@ def _await_death(reading: int, writing: int, run_id: str) -> None:
     noted = b""
     while said := os.read(reading, 1 << 16):
         noted += said
-    processes.sweep(lambda: processes.members(run_id, os.getpid()), seconds=SWEEP_SECONDS)
-    folders = [name.decode() for name in noted.split(b"\0") if name]
-    handover.remove(folders, None, time.monotonic() + SWEEP_SECONDS)
+    notes = [json.loads(line) for line in noted.splitlines()]
+    sessions = [note["session"] for note in notes if note["session"] is not None]
+
+    def left() -> list[processes.Process]:
+        sitting = [process for leader in sessions for process in processes.session_of(leader)]
+        return [*processes.members(run_id, os.getpid()), *sitting]
+
+    processes.sweep(left, seconds=SWEEP_SECONDS)
+    handover.remove([name for note in notes for name in note["folders"]], None, time.monotonic() + SWEEP_SECONDS)

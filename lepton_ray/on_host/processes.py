@@ -26,6 +26,7 @@ class Process:
 
     pid: int
     parent: int
+    session: int
     started: int
     dead: bool
 
@@ -64,6 +65,11 @@ def members(run_id: str, root: int) -> list[Process]:
         if process.pid not in found and process.pid not in (root, os.getpid()) and _carries(process.pid, mark):
             found |= {row.pid: row for row in [process, *descendants(process.pid, table)]}
     return [process for process in found.values() if not process.dead and process.pid != os.getpid()]
+
+
+def session_of(leader: int) -> list[Process]:
+    """Return the living processes of the session that ``leader`` has begun, also once it is dead itself."""
+    return [process for process in snapshot().values() if process.session == leader and not process.dead]
 
 
 def sweep(find: Callable[[], list[Process]], *, seconds: float = 1.0) -> list[Process]:
@@ -147,7 +153,7 @@ def _read(pid: int) -> Process | None:
     if len(fields) < 20:
         return None
     dead = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
-    return Process(pid, int(fields[1]), int(fields[19]), dead)
+    return Process(pid, int(fields[1]), int(fields[3]), int(fields[19]), dead)
 
 
 def _carries(pid: int, mark: bytes) -> bool:

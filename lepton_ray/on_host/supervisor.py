@@ -260,7 +260,7 @@ class Supervisor:
                 continue
             self.state.hear(message)
             if isinstance(message, Wall | Service):
-                self._heir.note(message.temp)
+                self._heir.note(folders=message.temp)
 
     def _heed_parent(self) -> None:
         """Take the end of standard input for a wish to stop, where the parent holds the other end of it."""
@@ -291,7 +291,7 @@ class Supervisor:
     def _alert(self) -> Iterator[None]:
         """Start the driver and be woken by its messages, its end and the user's signals."""
         self._heir = Heir(self.run_id)
-        self._heir.note(self._lent)
+        self._heir.note(folders=self._lent)
         processes.become_subreaper()
         niceness = os.getpriority(os.PRIO_PROCESS, 0)
         with suppress(PermissionError):  # where the machine lets it, the wall goes before everything else
@@ -314,6 +314,7 @@ class Supervisor:
         signal.signal(signal.SIGTSTP, lambda number, frame: None)  # a wall cannot be suspended
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _WISHES)
         self._driver = _start(self._command, self._words(channel), channel, niceness=niceness, held=self._held)
+        self._heir.note(session=self._driver.pid)
         os.close(channel)
         for wish in _WISHES:
             if wish != signal.SIGHUP or signal.getsignal(wish) is not signal.SIG_IGN:  # nohup is obeyed

@@ -37,10 +37,23 @@ def main() -> int:
         arm(scenario, folder)
     if scenario.get("seal", True):
         seal(scenario, folder)
+    if scenario.get("orphan"):
+        titled(folder)
     outcome = work(scenario, folder) if "task" in scenario else None
     if outcome is not None:
         seal(scenario, folder, trials=outcome)
     return end(scenario.get("end", "done"), folder)
+
+
+def titled(folder: Path) -> None:
+    """An orphan in the driver's session whose environment tells nothing, like an agent of Ray's."""
+    child = os.fork()
+    if child == 0:
+        command = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
+        orphan = os.posix_spawn(command[0], command, {})
+        (folder / "titled").write_text(str(orphan))
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def arm(scenario: dict[str, Any], folder: Path) -> None:

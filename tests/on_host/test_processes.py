@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,7 +184,7 @@ print(own_start(), own_start(oldest_seconds=0.0))
 def test_signals_are_harmless_to_a_later_process_with_the_same_number() -> None:
     child = python(LINGER)
     row = processes.snapshot()[child.pid]
-    processes._send(processes.Process(row.pid, row.parent, row.started - 1, False), signal.SIGKILL)
+    processes._send(replace(row, started=row.started - 1), signal.SIGKILL)
     assert alive(child.pid)
     child.kill()
     child.wait()

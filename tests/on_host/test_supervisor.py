@@ -20,6 +20,7 @@ from lepton_ray.on_host import processes
 LAUNCH = str(Path(__file__).with_name("launch.py"))
 WALL = 5.0
 MARGIN = 0.8
+GONE = processes.Process(0, 0, 0, 0, dead=True)
 
 
 @dataclass(frozen=True)
@@ -229,12 +230,13 @@ def test_an_interrupt_without_a_model_says_so(start) -> None:
 
 
 def test_a_supervisor_that_is_killed_leaves_nothing(start) -> None:
-    run = start(task="deaf", wall=20.0)
+    run = start(task="deaf", wall=20.0, orphan=True)
     run.wait_for("deaf")
     bystander = subprocess.Popen(  # like Ray's agents: no kin of the driver's any more, and in no hurry to end
         [sys.executable, "-S", "-c", "import signal; signal.pause()"],
         env={processes.RUN_ID: json.loads((run.folder / "ledger.jsonl").read_text().splitlines()[0])["run"]},
     )
+    titled = int((run.folder / "titled").read_text())
     run.process.kill()
     run.process.communicate(timeout=5)
     noted = {int(pid) for pid in (run.folder / "pids").read_text().split()}
@@ -246,6 +248,9 @@ def test_a_supervisor_that_is_killed_leaves_nothing(start) -> None:
         assert time.monotonic() < until
         time.sleep(0.01)
     assert bystander.wait(timeout=3) == -signal.SIGKILL
+    while not processes.snapshot().get(titled, GONE).dead:
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_parent_that_ends_is_a_wish_to_stop(start) -> None:
