@@ -261,7 +261,7 @@ def _earning(facts: ReportFacts) -> str:
     if threshold(facts) == 0.5:
         return ""
     probability = f"probability_{short(facts.classes[1])}"
-    return f", where it earns most; the column prediction does so from 50 %, so decide by {probability}"
+    return f", where it earns most; the column prediction does so from {percent(0.5)}, so decide by {probability}"
 
 
 def confusion(facts: ReportFacts) -> Confusion | None:

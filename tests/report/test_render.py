@@ -312,6 +312,6 @@ def test_colours_can_be_told_from_the_paper_in_both_schemes() -> None:
 def test_a_threshold_that_the_value_moved_says_how_to_act_on_it() -> None:
     facts = binary_facts()
     assert facts.roi is not None and facts.roi.threshold != 0.5
-    told = "where it earns most; the column prediction does so from 50 %, so decide by probability_"
+    told = "where it earns most; the column prediction does so from"
     assert told in read(page_of(facts)).text
     assert told not in read(page_of(replace(facts, roi=None))).text
