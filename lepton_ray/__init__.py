@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _DOOR = {
     "LeptonError": "lepton_ray.errors",
+    "errors": "lepton_ray.errors",
     "Budget": "lepton_ray.money.budget",
     "Dollars": "lepton_ray.money.dollars",
     "Ledger": "lepton_ray.money.ledger",
