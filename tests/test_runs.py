@@ -293,6 +293,8 @@ def ray_processes() -> set[int]:
 @pytest.mark.ray
 def test_a_run_beside_a_ray_that_is_open_leaves_it_alone(here: Path) -> None:
     source = f"""
+        import os
+        os.environ["RAY_AUTH_TOKEN"] = "a" * 64  # else Ray leaves one in the home folder
         import ray, lepton_ray, json
         ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
         node = ray.get_runtime_context().get_node_id()
