@@ -79,6 +79,8 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     listen(course)
     hands = take_hands(course, temp, port)
     prepared = ready(course, hands)
+    if course.value is not None:
+        course.value.check_task(prepared.plan.problem.task)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
     desk = open_desk(course, prepared, sealer)
     course.screen.watch(lambda: look(course, prepared, desk))

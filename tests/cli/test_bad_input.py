@@ -95,6 +95,7 @@ FILES: dict[str, str | bytes] = {
     "unknown_key.yaml": "tabel: good.csv\ntarget: left\n",
     "broken.yaml": "table: [1\n",
     "value.yaml": "true_postive: 5\n",
+    "number_value.yaml": "unit_of_error: 5\ndecisions_per_year: 100\n",
     "broken_plan.json": "{",
     "hollow_plan.json": '{"version": 1}',
     "in_the_way": "a file",
@@ -191,6 +192,9 @@ REFUSED: dict[str, Case] = {
     "plan hollow": bad(f"{GOOD} --plan hollow_plan.json", 3, "hollow_plan.json has no field"),
     "plan a folder": bad(f"{GOOD} --plan nothing", 3, "The plan nothing cannot be read: Is a directory"),
     "value file missing": bad(f"{GOOD} --value none.yaml", 2, "none.yaml cannot be read"),
+    "value file for a number": bad(
+        f"{GOOD} --value number_value.yaml", 2, "prices the error of a number", "true_positive", made=True
+    ),
     "value file of strange keys": bad(f"{GOOD} --value value.yaml", 2, "true_postive", "true_positive"),
     "spec missing": bad("--spec none.yaml", 2, "The spec none.yaml cannot be read"),
     "spec broken": bad("--spec broken.yaml", 2, "The spec broken.yaml is not YAML in line 2"),
