@@ -15,6 +15,7 @@ import numpy as np
 
 from lepton_ray.models.family import Batch
 from lepton_ray.models.linear import LinearFamily
+from lepton_ray.table.schema import Problem
 
 HOST_SECONDS = 1.5
 DAEMON = """
@@ -33,7 +34,7 @@ class Hostile(LinearFamily):
     def configs(self, *given: Any) -> list[dict[str, Any]]:
         return [{"C": 0.001 * n} for n in (1, 2, 3)]
 
-    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
         return {"C": 0.001 * float(rng.uniform())}
 
     def fit(self, train: Batch, valid: Batch | None, config: dict[str, Any], **given: Any) -> Any:

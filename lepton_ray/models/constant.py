@@ -44,12 +44,16 @@ class ConstantFamily:
     name: str = "constant"
     view: Literal["tree", "linear"] = "tree"
     tasks: frozenset[Task] = frozenset(Task)
+    weighted: bool = True
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         return [{}]
 
-    def sample(self, rng: np.random.Generator) -> Config:
+    def sample(self, problem: Problem, rng: np.random.Generator) -> Config:
         return {}
+
+    def work(self, config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
+        return float(n_rows)
 
     def fit(
         self,

@@ -63,18 +63,29 @@ class Model(Protocol):
 
 @runtime_checkable
 class Family(Protocol):
-    """A way to fit models. Stateless: everything about a fit is in the arguments."""
+    """A way to fit models. Stateless: everything about a fit is in the arguments.
+
+    Attributes:
+        view: how it wants its rows, see ``features.chain.for_schema``.
+        tasks: what it can learn.
+        weighted: whether it obeys row weights; where not, it is left out of a search with them.
+    """
 
     name: str
     view: Literal["tree", "linear"]
     tasks: frozenset[Task]
+    weighted: bool
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         """Return configurations to try, good ones first; the first is the family's plain default."""
         ...
 
-    def sample(self, rng: np.random.Generator) -> Config:
-        """Draw a configuration from the family's search space."""
+    def sample(self, problem: Problem, rng: np.random.Generator) -> Config:
+        """Draw a configuration from the family's search space for this problem."""
+        ...
+
+    def work(self, config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
+        """Return about how many steps fitting and judging take, above 0; only ratios within the family matter."""
         ...
 
     def fit(

@@ -21,7 +21,7 @@ from scipy import sparse
 from lepton_ray.errors import BundleError
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
-from lepton_ray.models.lightgbm_space import portfolio, sampled
+from lepton_ray.models.lightgbm_space import portfolio, sampled, tree_work
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import Scale, scale_for
 from lepton_ray.table.schema import Problem, Task
@@ -80,12 +80,16 @@ class LightGBMFamily:
     name: str = "lightgbm"
     view: Literal["tree", "linear"] = "tree"
     tasks: frozenset[Task] = frozenset(Task)
+    weighted: bool = True
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         return portfolio(problem, n_rows, n_columns)
 
-    def sample(self, rng: np.random.Generator) -> Config:
-        return sampled(rng)
+    def sample(self, problem: Problem, rng: np.random.Generator) -> Config:
+        return sampled(problem, rng)
+
+    def work(self, config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
+        return tree_work(config, problem, n_rows, n_columns)
 
     def fit(
         self,

@@ -45,14 +45,14 @@ def portfolio(problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
     return [{"min_data_in_leaf": fewest} | config if n_rows < 800 else dict(config) for config in chosen]
 
 
-def sampled(rng: np.random.Generator) -> Config:
+def sampled(problem: Problem, rng: np.random.Generator) -> Config:
     """Draw from the space: rates, leaves and penalties on a logarithmic scale, fractions on a plain one."""
 
     def log_uniform(low: float, high: float) -> float:
         return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
     rate = log_uniform(0.01, 0.2)
-    return {
+    drawn: Config = {
         "rounds": int(min(5000, 80.0 / rate)),
         "learning_rate": rate,
         "num_leaves": round(log_uniform(4, 400)),
@@ -65,5 +65,17 @@ def sampled(rng: np.random.Generator) -> Config:
         "cat_smooth": log_uniform(1.0, 100.0),
         "cat_l2": log_uniform(1.0, 100.0),
         "extra_trees": bool(rng.random() < 0.3),
-        "target": "log1p" if rng.random() < 0.3 else "plain",
     }
+    if problem.task is Task.REGRESSION:
+        drawn["target"] = "log1p" if rng.random() < 0.3 else "plain"
+    return drawn
+
+
+def tree_work(config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
+    """Rounds (few more than 12 / rate are ever used) times what a round costs: a pass per level, a tree per class."""
+    settings = _DEFAULT | config
+    rounds = min(settings["rounds"], 12.0 / settings["learning_rate"])
+    trees = len(problem.classes) if len(problem.classes) > 2 else 1
+    levels = np.log2(settings["num_leaves"]) + 1.0
+    columns = 1.0 + n_columns * settings.get("feature_fraction", 1.0)
+    return float(rounds * trees * (n_rows * columns * levels / 10.0 + 250.0 * settings["num_leaves"]))

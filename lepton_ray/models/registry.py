@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from lepton_ray.errors import UsageError
 from lepton_ray.models.family import Family
@@ -13,6 +14,14 @@ FAMILIES: dict[str, str] = {
     "lightgbm": "lepton_ray.models.lightgbm:LightGBMFamily",
 }
 
+EXTRAS: dict[str, str] = {}
+"""Families that need a package beyond lepton_ray's own, with its name; ``pip install lepton_ray[NAME]`` brings it."""
+
+
+def installed() -> list[str]:
+    """Return the names of the families whose packages are here."""
+    return [name for name in FAMILIES if name not in EXTRAS or find_spec(EXTRAS[name]) is not None]
+
 
 def family(name: str) -> Family:
     """Return the family of that name, or the user's own behind ``module:Attribute`` (a class or an instance)."""
@@ -21,6 +30,11 @@ def family(name: str) -> Family:
         known = ", ".join(FAMILIES)
         raise UsageError(
             f"There is no model family '{name}'.", f"Choose one of {known}, or name your own as module:Class."
+        )
+    if name in EXTRAS and find_spec(EXTRAS[name]) is None:
+        raise UsageError(
+            f"The model family '{name}' needs the package '{EXTRAS[name]}', which is not installed.",
+            f"Install it: pip install 'lepton_ray[{name}]'.",
         )
     if not module_name:
         raise UsageError(f"The model family '{name}' has no module before the colon.", "Write it as module:Class.")
@@ -38,7 +52,7 @@ def family(name: str) -> Family:
         )
     made = found() if isinstance(found, type) else found
     if not isinstance(made, Family):
-        parts = ("name", "view", "tasks", "configs", "sample", "fit", "load")
+        parts = ("name", "view", "tasks", "weighted", "configs", "sample", "work", "fit", "load")
         lacking = ", ".join(part for part in parts if not hasattr(made, part))
         raise UsageError(
             f"'{name}' is not a model family: it lacks {lacking}.",

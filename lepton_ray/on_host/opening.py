@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lepton_ray.errors import SearchError
-from lepton_ray.models.registry import FAMILIES
 from lepton_ray.models.registry import family as family_named
+from lepton_ray.models.registry import installed
 from lepton_ray.money.forecast import Forecast
 from lepton_ray.on_host import finishing
 from lepton_ray.on_host.course import REPORT_SECONDS, SERVE_SECONDS, Course
@@ -28,17 +28,19 @@ ONE_CORE = 1.8
 
 
 def families_of(spec: RunSpec, task: Task) -> list[str]:
-    """The families to try, the constant first whatever was asked for.
+    """The families to try, the constant first whatever was asked for; with --weight only those that obey weights.
 
     Raises:
         UsageError: one is not known. SearchError: none can do this task.
     """
-    asked = spec.families or tuple(FAMILIES)
-    fitting = [name for name in asked if name != "constant" and task in family_named(name).tasks]
+    asked = spec.families or tuple(installed())
+    found = {name: family_named(name) for name in asked if name != "constant"}
+    fitting = [name for name, one in found.items() if task in one.tasks and (one.weighted or spec.weight is None)]
     if not fitting and spec.families and spec.families != ("constant",):
+        weighed = " with --weight" if spec.weight else ""
         raise SearchError(
-            f"None of the families {', '.join(spec.families)} can do a {task.value} task.",
-            f"Leave --families out, or choose among {', '.join(FAMILIES)}.",
+            f"None of the families {', '.join(spec.families)} can do a {task.value} task{weighed}.",
+            f"Leave --families out, or choose among {', '.join(installed())}.",
         )
     return ["constant", *fitting]
 
@@ -53,7 +55,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     portfolio = interleave({name: found[name].configs(problem, n_rows, n_columns) for name in names})
     policy = PromotionPolicy(
         tuple(portfolio),
-        lambda name, rng: found[name].sample(rng) if name != "constant" else None,
+        lambda name, rng: found[name].sample(problem, rng) if name != "constant" else None,
         last_rung=len(rungs) - 1,
         seed=course.spec.seed,
     )

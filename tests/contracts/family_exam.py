@@ -105,6 +105,10 @@ class FamilyExam:
             warnings.simplefilter("error")
             return family.fit(train or given.batch(), valid, config, problem=given.problem, **options)
 
+    def obeys_weights(self, family: Family) -> None:
+        if not family.weighted:
+            pytest.skip(f"{family.name} says that it does not obey weights")
+
     def config(self, family: Family, given: Paper) -> dict[str, Any]:
         return family.configs(given.problem, len(given.y), given.X.width)[0]
 
@@ -140,11 +144,19 @@ class FamilyExam:
 
     def test_every_shipped_and_drawn_config_fits(self, family: Family, task: Task) -> None:
         given = paper(family, task, 120)
-        drawn = [family.sample(np.random.default_rng(seed)) for seed in range(3)]
+        drawn = [family.sample(given.problem, np.random.default_rng(seed)) for seed in range(3)]
         for config in [*family.configs(given.problem, 120, given.X.width), *drawn]:
             valid = given.batch(slice(80, 120))
             model = self.fitted(family, given, given.batch(slice(0, 80)), valid=valid, config=config)
             self.check(model, given)
+
+    def test_more_rows_and_columns_are_more_work(self, family: Family, task: Task) -> None:
+        given = paper(family, task, 60)
+        rng = np.random.default_rng(0)
+        for config in [*family.configs(given.problem, 1000, 10), family.sample(given.problem, rng)]:
+            work = family.work(config, given.problem, 1000, 10)
+            assert 0.0 < work <= family.work(config, given.problem, 1000, 20)
+            assert work < family.work(config, given.problem, 2000, 10)
 
     def test_effort_refits_without_validation_rows(self, family: Family, task: Task) -> None:
         given = paper(family, task)
@@ -186,6 +198,7 @@ class FamilyExam:
         self.check(self.fitted(family, given, valid=valid, stop=lambda: True), given)
 
     def test_weight_zero_is_absence(self, family: Family, task: Task) -> None:
+        self.obeys_weights(family)
         given = paper(family, task)
         weight = np.ones(400)
         weight[200:] = 0.0
@@ -194,6 +207,7 @@ class FamilyExam:
         assert np.array_equal(weighed.predict(given.X), absent.predict(given.X))
 
     def test_weight_two_is_a_doubled_row(self, family: Family, task: Task) -> None:
+        self.obeys_weights(family)
         given = paper(family, task)
         doubled = np.concatenate([np.arange(400), np.arange(100)])
         weighed = self.fitted(family, given, given.batch(weight=np.where(np.arange(400) < 100, 2.0, 1.0)))
