@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
-from lepton_ray.on_host import finishing, messages, telling
+from lepton_ray.on_host import blending, finishing, messages, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.course import (
     REPORT_SECONDS,
@@ -32,6 +32,7 @@ from lepton_ray.on_ray.port import Port
 from lepton_ray.on_ray.serving import FrontDoor, bring_up
 from lepton_ray.on_ray.session import Session, short_temp_dir
 from lepton_ray.search.desk import Desk
+from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec, Surroundings
 
@@ -41,6 +42,8 @@ AMPLE_SECONDS = 30.0
 """With less than this left after reading, Ray boots only once there is a first model."""
 RAY_THERE_SECONDS = 12.0
 """The same where Ray boots in any case, for the endpoint."""
+WORKER_SECONDS = 2.0
+"""A worker's start: refits that take less follow each other in the one that is there."""
 GRACE_SECONDS = 1.5
 """How long after its lease a trial may take to judge and seal what it has, on two busy cores."""
 LARGE_BYTES = 64 * 2**20
@@ -240,7 +243,7 @@ def look(course: Course, prepared: Prepared, desk: Desk) -> Progress:
 
 
 def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer: Sealer) -> finishing.Finished:
-    """Fit the winner again on more rows and measure it where nothing saw the rows.
+    """Blend the best, fit them again on more rows and measure them where nothing saw the rows.
 
     Raises:
         Interrupted, MoneyError, SearchError: there is no model at all.
@@ -252,26 +255,39 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
     reason = desk.view(course.clock()).stopped_because or "the search came to its end"
     sealer.update(stopped_because=reason)
     serving = SERVE_SECONDS if course.spec.serves else 0.0
+    until = course.end - REPORT_SECONDS - serving
     held_rows = 0 if prepared.held is None else len(prepared.held.y)
+    side_by_side = hands.cpus > 1 and held_rows > 0
+    problem, scratch, n_rows = prepared.plan.problem, course.folder.scratch, len(prepared.dev.y)
+    recipe = blending.recipe_of(
+        problem,
+        prepared.dev,
+        desk.outcomes(),
+        winner,
+        scratch,
+        refit_seconds=lambda outcome: finishing.refit_seconds(outcome, desk.rungs, n_rows),
+        room=Room(refit_seconds=(until - course.clock()) / (1.0 if side_by_side or not held_rows else 2.0)),
+        rng=np.random.default_rng(course.spec.seed),
+    )
     workers = [hands.worker]
-    if held_rows and hands.cpus > 1:
+    expected = sum(finishing.refit_seconds(outcome, desk.rungs, n_rows) for outcome, _ in recipe.members)
+    if side_by_side and expected > WORKER_SECONDS:
         workers.append(start_worker(course, hands.memory_bytes))
     finished = finishing.finish(
-        winner,
+        recipe,
         workers,
         sealer,
         course.clock,
-        scratch=course.folder.scratch,
+        scratch=scratch,
         rungs=desk.rungs,
-        until=course.end - REPORT_SECONDS - serving,
-        n_rows=len(prepared.dev.y),
+        until=until,
+        n_rows=n_rows,
         trials=desk.tried(),
         held_rows=held_rows,
     )
     if held_rows == 0:
         rng = np.random.default_rng(course.spec.seed)
-        problem, scratch = prepared.plan.problem, course.folder.scratch
-        corrected = finishing.cross_validated(problem, prepared.dev, desk.outcomes(), scratch, rng=rng)
+        corrected = blending.cross_validated(problem, prepared.dev, desk.outcomes(), scratch, rng=rng)
         if corrected is not None:
             interval = [corrected.low, corrected.high]
             sealer.update(score=corrected.score, score_interval=interval)

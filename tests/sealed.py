@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import Bundle, write_bundle
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
@@ -63,12 +64,12 @@ def parts(task: str = "binary", family_name: str = "lightgbm") -> dict[str, Any]
     model = made_by.fit(batch, None, config, problem=plan.problem, stop=lambda: False, seed=1, threads=1)
     return {
         "plan": plan,
-        "view": made_by.view,
-        "state": state,
-        "model": model,
-        "family": family_name,
-        "config": config,
-        "problem": plan.problem,
+        "blend": Blend(
+            plan.schema,
+            plan.problem,
+            (Member(family_name, made_by.view, config, model),),
+            {made_by.view: state},
+        ),
         "facts": {"score": 0.9},
         "created": 1_700_000_000.0,
         "example": ROW,

@@ -2,13 +2,13 @@
 
     manifest.json                            what it is; the SHA-256 of its bytes is the bundle's id
     plan.json                                from raw columns to clean ones
-    features.json, features.safetensors      from clean columns to a matrix
-    model/                                   from a matrix to predictions
+    features/tree.json, tree.safetensors, …  from clean columns to a matrix, for each view that a model has
+    model/0, model/1, …                      from a matrix to predictions, averaged by the shares in the manifest
 
 Nothing in it is ever unpickled, and no code that it names is imported unless the caller trusts that name.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.files import new_folder
-from lepton_ray.bundle.manifest import NAME, Manifest, installed_versions, plain, read_manifest, stored_files
+from lepton_ray.bundle.manifest import (
+    NAME,
+    Manifest,
+    MemberFacts,
+    installed_versions,
+    plain,
+    read_manifest,
+    stored_files,
+)
 from lepton_ray.bundle.rows import as_block
 from lepton_ray.bundle.state import load_state, save_state
-from lepton_ray.errors import BundleError, LeptonError
-from lepton_ray.features.chain import for_schema
-from lepton_ray.features.step import Step
-from lepton_ray.models.family import Model
+from lepton_ray.errors import BundleError, LeptonError, UsageError
 from lepton_ray.models.registry import FAMILIES
 from lepton_ray.models.registry import family as find_family
 from lepton_ray.table.cleaning import CleaningPlan
@@ -41,9 +47,7 @@ class Bundle:
     id: str
     manifest: Manifest
     plan: CleaningPlan = field(repr=False)
-    step: Step = field(repr=False)
-    state: Any = field(repr=False)
-    model: Model = field(repr=False)
+    model: Blend = field(repr=False)
 
     @classmethod
     def load(cls, folder: Path | str, *, expected_id: str | None = None, trust: Collection[str] = ()) -> "Bundle":
@@ -66,17 +70,30 @@ class Bundle:
             )
         manifest.check_files(folder)
         manifest.check_versions(folder)
-        if manifest.family not in FAMILIES and manifest.family not in trust:
+        for member in manifest.members:
+            if member.family not in FAMILIES and member.family not in trust:
+                raise BundleError(
+                    f"{folder} was made by the family {member.family!r}, which lepton_ray does not have.",
+                    "If you know that code, install it and name it in `trust`.",
+                )
+        homes = _model_folders(folder, manifest.members)
+        if any(not home.is_dir() for home in homes) or len(list((folder / "model").iterdir())) != len(homes):
             raise BundleError(
-                f"{folder} was made by the family {manifest.family!r}, which lepton_ray does not have.",
-                "If you know that code, install it and name it in `trust`.",
+                f"{folder} holds another number of models than its manifest names.", "Take it from its source again."
             )
         try:
             plan = CleaningPlan.from_json((folder / "plan.json").read_text(encoding="utf-8"))
-            step = for_schema(plan.schema, "linear" if manifest.view == "linear" else "tree")
-            state = load_state(folder)
-            model = find_family(manifest.family).load(folder / "model")
-        except BundleError:
+            blend = Blend(
+                plan.schema,
+                manifest.problem,
+                tuple(
+                    Member(one.family, one.view, one.config, find_family(one.family).load(place), one.share)
+                    for one, place in zip(manifest.members, homes, strict=True)
+                ),
+                {view: load_state(folder / "features", view) for view in manifest.views},
+                manifest.temperature,
+            )
+        except (BundleError, UsageError):
             raise
         except Exception as error:
             raise BundleError(
@@ -85,7 +102,7 @@ class Bundle:
             ) from error
         if plan.schema != manifest.schema:
             raise BundleError(f"{folder}: the manifest and the plan name other columns.", "Train a new bundle.")
-        return cls(folder, bundle_id, manifest, plan, step, state, model)
+        return cls(folder, bundle_id, manifest, plan, blend)
 
     @property
     def problem(self) -> Problem:
@@ -118,13 +135,10 @@ class Bundle:
         if clean.num_rows == 0:
             width = self.problem.n_outputs
             return self._table(np.empty((0, width)) if self.problem.classes else np.empty(0))
-        values = np.asarray(self.model.predict(self.step.apply(self.state, clean)), dtype=np.float64)
-        expected = (clean.num_rows, len(self.problem.classes)) if self.problem.classes else (clean.num_rows,)
-        if values.shape != expected:
-            raise BundleError(
-                f"The model of {self.folder} answered with shape {values.shape}, not {expected}.", "Train a new bundle."
-            )
-        return self._table(values)
+        try:
+            return self._table(self.model.predict(clean))
+        except ValueError as error:
+            raise BundleError(f"{self.folder} cannot predict: {error}.", "Train a new bundle.") from error
 
     def _predict(self, block: pa.Table) -> pa.Table:
         return self.answer(self.plan.clean(block))
@@ -145,23 +159,16 @@ def write_bundle(
     folder: Path,
     *,
     plan: CleaningPlan,
-    view: str,
-    state: Any,
-    model: Model,
-    family: str,
-    config: Mapping[str, Any],
-    problem: Problem,
+    blend: Blend,
     facts: Mapping[str, Any],
     created: float,
     threshold: float = DEFAULT_THRESHOLD,
     example: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """Seal a model with all that a prediction needs into a new folder, whole or not at all, and load it back.
+    """Seal models with all that a prediction needs into a new folder, whole or not at all, and load it back.
 
     Args:
         folder: where; must not exist yet.
-        view: for which the features were made, "tree" or "linear".
-        state: of the features' step.
         created: seconds since 1970, from the caller's clock.
         threshold: of the positive class of a binary problem.
         example: one ordinary row for documentation and warming; columns left out are null.
@@ -174,18 +181,22 @@ def write_bundle(
     with new_folder(folder) as place:
         try:
             (place / "plan.json").write_text(plan.to_json(), encoding="utf-8")
-            save_state(state, place)
-            (place / "model").mkdir()
-            model.save(place / "model")
+            (place / "features").mkdir()
+            for view, state in blend.states.items():
+                save_state(state, place / "features", view)
+            for one, home in zip(blend.members, _model_folders(place, blend.members), strict=True):
+                home.mkdir(parents=True)
+                one.model.save(home)
             manifest = Manifest(
                 created=created,
                 versions=installed_versions(),
-                problem=problem,
+                problem=blend.problem,
                 schema=plan.schema,
-                view=view,
-                family=family,
-                config=plain(config),
-                threshold=threshold if problem.task is Task.BINARY else None,
+                members=tuple(
+                    MemberFacts(one.family, one.view, plain(one.config), float(one.share)) for one in blend.members
+                ),
+                temperature=float(blend.temperature),
+                threshold=threshold if blend.problem.task is Task.BINARY else None,
                 example=plain({name: (example or {}).get(name) for name in plan.schema.names}),
                 facts=plain(facts),
                 files=stored_files(place),
@@ -198,7 +209,11 @@ def write_bundle(
                 f"The model cannot be sealed: {type(error).__name__}: {_first_line(error)}",
                 "Its family must save it without a pickle.",
             ) from error
-    return Bundle.load(folder, trust=(family,))
+    return Bundle.load(folder, trust=[one.family for one in blend.members])
+
+
+def _model_folders(folder: Path, members: Sequence[object]) -> list[Path]:
+    return [folder / "model" / str(number) for number in range(len(members))]
 
 
 def _first_line(error: Exception) -> str:

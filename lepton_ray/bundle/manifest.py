@@ -9,7 +9,7 @@ import math
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,9 +18,10 @@ import numpy as np
 
 from lepton_ray.bundle.files import regular_files, sha256
 from lepton_ray.errors import BundleError
+from lepton_ray.features.chain import View
 from lepton_ray.table.schema import Problem, Schema, Task
 
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 LARGEST = 16 << 20
 PACKAGES = ("lepton_ray", "lightgbm", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "scipy")
@@ -41,11 +42,31 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberFacts:
+    """One model of the bundle: the family that made it, the view it reads, its configuration, its share."""
+
+    family: str
+    view: View
+    config: Mapping[str, Any]
+    share: float
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "MemberFacts":
+        if values["view"] not in ("tree", "linear"):
+            raise ValueError("`view` is neither tree nor linear")
+        if not isinstance(values["config"], dict) or not isinstance(values["family"], str):
+            raise TypeError("a member's `config` is not dict or its `family` not str")
+        return cls(values["family"], values["view"], values["config"], float(values["share"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything about a bundle except the numbers of its model.
 
     Attributes:
         schema: the columns that a caller sends, with their kinds.
+        members: the models in the order of their folders ``model/0``, ``model/1``, …
+        temperature: what the blend's log probabilities are divided by.
         threshold: from which probability on the positive class of a binary problem is predicted.
         example: one ordinary row, for the first request and the documentation; it may hold nulls.
         facts: what the run says of this model: score, interval, trials, how it was refitted.
@@ -55,9 +76,8 @@ class Manifest:
     versions: Mapping[str, str]
     problem: Problem
     schema: Schema
-    view: str
-    family: str
-    config: Mapping[str, Any]
+    members: tuple[MemberFacts, ...]
+    temperature: float
     threshold: float | None
     example: Mapping[str, Any]
     facts: Mapping[str, Any]
@@ -69,10 +89,21 @@ class Manifest:
         """The columns of a prediction, in order."""
         return ("prediction", *(f"probability_{name}" for name in self.problem.classes))
 
+    @property
+    def family(self) -> str:
+        """What the model is, for people: "lightgbm", or "lightgbm + linear"."""
+        return " + ".join(dict.fromkeys(member.family for member in self.members))
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views that the members read, each once."""
+        return tuple(dict.fromkeys(member.view for member in self.members))
+
     def to_json(self) -> str:
         """The manifest's exact text."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {"problem": self.problem.to_dict(), "schema": self.schema.to_dict()}
+        values["members"] = [asdict(member) for member in self.members]
         values["files"] = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in self.files]
         return json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -101,15 +132,18 @@ class Manifest:
         problem = Problem.from_dict(values["problem"])
         if problem.task is Task.BINARY:
             values["threshold"] = float(values["threshold"])
-        if values["view"] not in ("tree", "linear"):
-            raise ValueError("`view` is neither tree nor linear")
-        for name, kind in (("versions", dict), ("config", dict), ("facts", dict), ("example", dict), ("family", str)):
+        members = tuple(MemberFacts.from_dict(member) for member in values["members"])
+        if not members:
+            raise ValueError("`members` is empty")
+        for name, kind in (("versions", dict), ("facts", dict), ("example", dict)):
             if not isinstance(values[name], kind):
                 raise TypeError(f"`{name}` is not {kind.__name__}")
         return cls(
             **values
             | {
                 "created": float(values["created"]),
+                "members": members,
+                "temperature": float(values["temperature"]),
                 "problem": problem,
                 "schema": Schema.from_dict(values["schema"]),
                 "files": tuple(
@@ -120,11 +154,10 @@ class Manifest:
 
     def check_versions(self, where: Path) -> None:
         """Refuse a model that was written by another major version of the package that must read it."""
-        package = READ_BY.get(self.family)
-        if package is None:
-            return
-        wrote, reads = self.versions.get(package, "none"), _version(package)
-        if wrote.split(".")[0] != reads.split(".")[0]:
+        for package in sorted({READ_BY[member.family] for member in self.members if member.family in READ_BY}):
+            wrote, reads = self.versions.get(package, "none"), _version(package)
+            if wrote.split(".")[0] == reads.split(".")[0]:
+                continue
             raise BundleError(
                 f"{where} was written with {package} {wrote}, but {reads} is installed.",
                 f"Install {package} {wrote}, or train a new bundle.",

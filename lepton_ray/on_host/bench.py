@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import write_bundle
 from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
-from lepton_ray.models.family import Family, Model
+from lepton_ray.models.family import Model
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.money.lease import Lease
+from lepton_ray.on_host.out_of_fold import load_folds, path_of, save_folds
 from lepton_ray.search.desk import Assignment
-from lepton_ray.search.evaluation import Labelled, checked, evaluate
+from lepton_ray.search.evaluation import Fold, Labelled, checked, evaluate
 from lepton_ray.search.rungs import ladder, splits
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial, beats
 from lepton_ray.table.cleaning import CleaningPlan
@@ -32,6 +34,9 @@ State = dict[str, Any]
 
 JUDGING_SHARE, LONGEST_JUDGING_SECONDS = 0.15, 3.0
 """Of a lease: kept for predicting, judging and sealing, which nothing interrupts."""
+
+
+TIMINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +102,13 @@ class Bench:
         self.example: dict[str, Any] = setup["example"]
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
-        self.rungs = ladder(int(self.dev.usable.sum()))
-        self._kept: tuple[Fitted, int] | None = None
-        self._views: dict[View, tuple[State, Matrix]] = {}
+        self.rungs = ladder(int(self.dev.usable.sum()), self.dev.folds.shape[1])
+        self._parts = {"dev": self.dev}
+        self._views: dict[tuple[str, View], tuple[State, Matrix]] = {}
 
     def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Carry out {"kind": "trial" | "refit" | "seal", …}; times are seconds since the run's start."""
-        kinds = {"trial": self._trial, "refit": self._refit, "seal": self._seal_kept}
+        kinds = {"trial": self._trial, "refit": self._refit, "seal": self._seal_blend}
         return kinds[task["kind"]](task, lease)
 
     def now(self) -> float:
@@ -115,12 +120,18 @@ class Bench:
         judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS)
         return lambda: lease.expired(self.now() + judging) or flag.exists()
 
-    def _view(self, name: View) -> tuple[State, Matrix]:
-        if name not in self._views:
-            step = for_schema(self.plan.schema, name)
-            state = learn(step, [self.dev.table])
-            self._views[name] = state, step.apply(state, self.dev.table)
-        return self._views[name]
+    def _part(self, name: str) -> Part:
+        """The rows called "dev", or "all": with those held out."""
+        if name not in self._parts:
+            self._parts[name] = self.dev if self.held is None else joined(self.dev, self.held)
+        return self._parts[name]
+
+    def _view(self, name: View, part: str = "dev") -> tuple[State, Matrix]:
+        if (part, name) not in self._views:
+            step, table = for_schema(self.plan.schema, name), self._part(part).table
+            state = learn(step, [table])
+            self._views[part, name] = state, step.apply(state, table)
+        return self._views[part, name]
 
     def _trial(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         trial, started = Trial.from_dict(task["trial"]), self.now()
@@ -138,7 +149,9 @@ class Bench:
         family = family_named(trial.family)
         state, matrix = self._view(family.view)
         rng = np.random.default_rng(self.seed)
-        pairs = list(splits(self.dev.folds, self.rungs[trial.rung], usable=self.dev.usable, timed=self.timed, rng=rng))
+        rung = self.rungs[trial.rung]
+        pairs = list(splits(self.dev.folds, rung, usable=self.dev.usable, timed=self.timed, rng=rng))
+        before = () if trial.parent is None or rung.rows is not None else self._judged_before(trial)
         found = evaluate(
             family,
             trial.config,
@@ -148,14 +161,16 @@ class Bench:
             stop=self._stop(lease),
             seed=self.seed,
             threads=task["threads"],
+            before=before,
         )
-        np.savez(self.scratch / "oof" / f"{trial.id}.npz", rows=found.rows, predictions=found.predictions)
+        save_folds(path_of(self.scratch, trial.id), found.folds)
         bundle, held_out = None, None
         if task["beat"] is None or beats(found.fold_errors, task["beat"]):
             folder = self.scratch / "sealed" / trial.id
-            held_out = self._held_out(folder.name, family.view, state, found.model, fallback=found.score)
-            fitted = Fitted(trial.family, family, state, found.model, {**trial.config, **found.effort})
-            self._seal(folder, fitted, held_out)
+            member = Member(trial.family, family.view, {**trial.config, **found.effort}, found.model)
+            blend = Blend(self.plan.schema, self.problem, (member,), {family.view: state})
+            held_out = self._held_out(folder.name, blend, fallback=found.score)
+            self._seal(folder, blend, held_out)
             bundle = str(folder)
         return Outcome(
             trial,
@@ -167,59 +182,64 @@ class Bench:
             score=found.score,
             fold_errors=found.fold_errors,
             effort=found.effort,
+            fits=len(found.folds) - len(before),
+            row_seconds=row_seconds(found.model, matrix),
             reason="" if found.complete else "its lease ended; the best so far counts",
             bundle=bundle,
             held_out=held_out,
         )
 
+    def _judged_before(self, trial: Trial) -> tuple[Fold, ...]:
+        """What the parent's folds said, where they are the first of this rung: fitted on the same rows."""
+        parent = self.rungs[trial.rung - 1]
+        return load_folds(path_of(self.scratch, str(trial.parent))) if parent.rows is None else ()
+
     def _refit(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
-        """Fit the winner again: on the development rows, scored and sealed, or on all rows, kept until ``seal``."""
-        trial, everything = Trial.from_dict(task["trial"]), task["rows"] == "all"
-        family = family_named(trial.family)
-        part = joined(self.dev, self.held) if everything and self.held is not None else self.dev
-        if part is self.dev:
-            state, matrix = self._view(family.view)
-        else:
-            step = for_schema(self.plan.schema, family.view)
-            state = learn(step, [part.table])
-            matrix = step.apply(state, part.table)
-        rows = np.flatnonzero(part.usable)
-        config, stop = {**trial.config, **task["effort"]}, self._stop(lease)
+        """Fit a member again on the rows called "dev" or "all", and keep the model on disk for ``seal``."""
+        trial, name = Trial.from_dict(task["trial"]), task["rows"]
+        family, part = family_named(trial.family), self._part(name)
+        _, matrix = self._view(family.view, name)
+        rows, stop = np.flatnonzero(part.usable), self._stop(lease)
         model = family.fit(
             Labelled(matrix, part.y, part.weight).batch(rows),
             None,
-            config,
+            {**trial.config, **task["effort"]},
             problem=self.problem,
             stop=stop,
             seed=self.seed,
             threads=task["threads"],
         )
-        complete = not stop()
-        fitted = Fitted(trial.family, family, state, model, config)
-        answer = {"complete": complete, "rows": len(rows), "importances": model.importances()}
-        if everything:
-            self._kept = fitted, len(rows)
-            return answer
-        folder = self.scratch / "sealed" / f"{trial.id}-dev"
-        held_out = self._held_out(folder.name, family.view, state, model, fallback=task["score"])
-        self._seal(folder, fitted, {**held_out, "fitted_on": "dev", "fitted_rows": len(rows)})
-        return {**answer, "bundle": str(folder), "held_out": held_out}
+        home = self._home(name, trial.id)
+        home.mkdir(parents=True)
+        model.save(home)
+        return {"complete": not stop(), "rows": len(rows)}
 
-    def _seal_kept(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
-        """Seal what the last refit on all rows left, with the score that another model of its kind has got."""
-        assert self._kept is not None
-        fitted, n_rows = self._kept
-        folder = self.scratch / "sealed" / f"{task['trial']['id']}-all"
-        self._seal(folder, fitted, {**task["held_out"], "fitted_on": "all", "fitted_rows": n_rows})
-        return {"bundle": str(folder), "importances": fitted.model.importances()}
+    def _home(self, rows: str, trial_id: str) -> Path:
+        return self.scratch / "fits" / rows / trial_id
 
-    def _held_out(self, name: str, view: View, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
+    def _seal_blend(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
+        """Seal refitted members as one bundle, scored on the rows held out or with the score that is given."""
+        members = []
+        for given in task["members"]:
+            trial = Trial.from_dict(given["trial"])
+            family = family_named(trial.family)
+            model = family.load(self._home(task["rows"], trial.id))
+            config = {**trial.config, **given["effort"]}
+            members.append(Member(trial.family, family.view, config, model, given["share"]))
+        states = {one.view: self._view(one.view, task["rows"])[0] for one in members}
+        blend = Blend(self.plan.schema, self.problem, tuple(members), states, task["temperature"])
+        folder = self.scratch / "sealed" / f"blend-{task['rows']}"
+        held_out = task["held_out"] or self._held_out(folder.name, blend, fallback=task["score"])
+        n_rows = int(self._part(task["rows"]).usable.sum())
+        self._seal(folder, blend, {**held_out, "fitted_on": task["rows"], "fitted_rows": n_rows})
+        return {"bundle": str(folder), "held_out": held_out, "importances": blend.importances()}
+
+    def _held_out(self, name: str, blend: Blend, *, fallback: float) -> dict[str, Any]:
         """The score on rows that no decision sees; without such rows, or a score of them, the folds' own."""
         by_folds = {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
         if self.held is None:
             return by_folds
-        matrix = for_schema(self.plan.schema, view).apply(state, self.held.table)
-        prediction = checked(model.predict(matrix), len(self.held.y), self.problem)
+        prediction = checked(blend.predict(self.held.table), len(self.held.y), self.problem)
         np.save(self.scratch / "predictions" / f"{name}.npy", prediction)
         metric = METRICS[self.problem.metric]
         score = metric.score(self.held.y, prediction, self.held.weight)
@@ -230,31 +250,25 @@ class Bench:
         interval = [float(end) for end in ends] if np.isfinite(ends).all() else None
         return {"score": float(score), "interval": interval, "how": self.how, "rows": len(self.held.y)}
 
-    def _seal(self, folder: Path, fitted: "Fitted", held_out: dict[str, Any]) -> None:
+    def _seal(self, folder: Path, blend: Blend, held_out: dict[str, Any]) -> None:
         write_bundle(
             folder,
             plan=self.plan,
-            view=fitted.family.view,
-            state=fitted.state,
-            model=fitted.model,
-            family=fitted.name,
-            config=fitted.config,
-            problem=self.problem,
+            blend=blend,
             facts={**self.facts, **held_out},
             created=time.time(),
             example=self.example,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A model with what it takes to use and to fit it again; ``name`` is the one that its family is found by."""
-
-    name: str
-    family: Family
-    state: State
-    model: Model
-    config: dict[str, Any]
+def row_seconds(model: Model, matrix: Matrix) -> float:
+    """How long one row takes to predict: the shortest of a few."""
+    row, taken = matrix.rows(slice(0, 1)), []
+    for _ in range(TIMINGS):
+        before = time.perf_counter()
+        model.predict(row)
+        taken.append(time.perf_counter() - before)
+    return min(taken)
 
 
 def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, Any]:
@@ -278,5 +292,5 @@ def joined(first: Part, second: Part) -> Part:
         np.concatenate([first.y, second.y]),
         weight,
         np.concatenate([first.usable, second.usable]),
-        np.concatenate([first.folds, second.folds]),
+        np.zeros((len(first.y) + len(second.y), 1), np.int64),
     )

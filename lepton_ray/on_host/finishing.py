@@ -1,7 +1,7 @@
-"""The last stage of a search: the winner fitted again on more rows and its score where nothing saw the rows.
+"""The last stage of a search: the winners fitted again on more rows, and scored where nothing saw the rows.
 
-No step here chooses by a held-out score: a refit that ran to its end replaces the search's model, one that did not
-is put aside, whatever either scored. It knows nothing about Ray, reports or endpoints.
+No step here chooses by a held-out score: refits that ran to their end replace the search's model, those that did not
+are put aside, whatever they scored. It knows nothing about Ray, reports or endpoints.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,18 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.bundle.manifest import read_manifest
 from lepton_ray.money.lease import Lease
-from lepton_ray.on_host.bench import Part
+from lepton_ray.on_host.blending import Recipe
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
-from lepton_ray.search.bias import CorrectedScore, Judged, corrected_score
 from lepton_ray.search.rungs import Rung
-from lepton_ray.search.trial import DONE, Outcome
-from lepton_ray.table.schema import Problem
-from lepton_ray.training.metrics import METRICS
+from lepton_ray.search.trial import Outcome
 
 MORE_ROWS = 1.25
 """A refit on all development rows against one fold's fit, and one on every row against that."""
@@ -28,6 +24,8 @@ ROWS_EXPONENT = 0.75
 """How a fit's seconds grow with its rows: 32 times as many took LightGBM 9 to 14 times as long."""
 NO_SEARCH = 0.6
 """Of a trial's time on as many rows: a refit stops at the round that was found, and judges nothing. Measured: 0.5."""
+SPARE = 1.3
+"""What a refit is given, as a multiple of what it is expected to take."""
 SEAL_SECONDS = 0.5
 POLL_SECONDS = 0.05
 NOTES = {
@@ -49,7 +47,7 @@ class Finished:
         note: a sentence on what was refitted, or why not.
     """
 
-    winner: Outcome
+    recipe: Recipe
     held_out: dict[str, Any]
     fitted_on: str
     importances: dict[str, float] | None
@@ -61,14 +59,19 @@ class Finished:
         return replace(self, held_out={**self.held_out, "score": score, "interval": interval})
 
 
-def refit_share(rung: Rung, n_rows: int) -> float:
-    """Seconds of both refits, side by side on one core each, per second of a trial of this rung."""
+def refit_share(rung: Rung, n_rows: int, fits: int) -> float:
+    """Seconds of fitting again on every row, per second of a trial that fitted ``fits`` times at this rung."""
     part = 1.0 if rung.rows is None else min(1.0, rung.rows / max(n_rows, 1)) ** ROWS_EXPONENT
-    return NO_SEARCH * MORE_ROWS**2 / part / rung.folds
+    return NO_SEARCH * MORE_ROWS**2 / part / fits
+
+
+def refit_seconds(outcome: Outcome, rungs: Sequence[Rung], n_rows: int) -> float:
+    """What fitting the outcome's model again on every row may take, beside its refit on the development rows."""
+    return SPARE * refit_share(rungs[outcome.trial.rung], n_rows, outcome.fits) * outcome.seconds
 
 
 def finish(
-    winner: Outcome,
+    recipe: Recipe,
     workers: Sequence[Worker],
     sealer: Sealer,
     clock: Callable[[], float],
@@ -87,28 +90,33 @@ def finish(
         n_rows: of the development part.
         held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
     """
-    name = winner.trial.id
+    winner = recipe.winner
     if (scratch / "stop").exists():
         (scratch / "stop").unlink()
-    expected = max(0.2, refit_share(rungs[winner.trial.rung], n_rows) / MORE_ROWS * winner.seconds)
-    fitted: dict[str, Facts] = {}
-    if clock() + expected <= until:
-        fitted = _fitted(workers, clock, winner, ("dev", "all") if held_rows else ("dev",), until)
-    scored, everything = fitted.get("dev"), fitted.get("all")
-    held_out = scored["held_out"] if scored is not None else winner.held_out or {}
-    if scored is not None:
-        sealer.seal(Path(scored["bundle"]), held_out, trials=trials)
-    if everything is not None:
-        everything = _sealed(everything["worker"], clock, winner, held_out, until)
-    if everything is not None:
-        sealer.seal(Path(everything["bundle"]), held_out, trials=trials)
-    fitted_on = "all" if everything or (scored and not held_rows) else "development" if scored else "search"
+    parts = ("dev", "all") if held_rows else ("dev",)
+    fitted: dict[str, set[str]] = {}
+    if clock() + refit_seconds(winner, rungs, n_rows) / SPARE / MORE_ROWS <= until:
+        fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts))
+    common = set.intersection(*fitted.values()) if fitted else set()
+    sealed: dict[str, Facts] = {}
+    held_out = winner.held_out or {}
+    for part, ended in fitted.items():
+        worker = workers[parts.index(part) % len(workers)]
+        measured = held_out if part == "all" else None  # whoever saw the rows held out is not scored on them
+        lease = Lease(f"{winner.trial.id}-seal", clock(), max(until, clock()) + SEAL_SECONDS)
+        answer = _sealed(recipe.only(list(common or ended)), part, measured, worker, lease)
+        if answer is not None:
+            sealed[part], held_out = answer, answer["held_out"]
+            sealer.seal(Path(answer["bundle"]), held_out, trials=trials)
+    fitted_on = "all" if "all" in sealed or (sealed and not held_rows) else "development" if sealed else "search"
+    kept = recipe.only(list(common or {winner.trial.id}))
+    name = "blend-dev" if "dev" in sealed else winner.trial.id
     return Finished(
-        winner,
+        kept,
         held_out,
         fitted_on,
-        (scored or everything or _kept(sealer, winner)).get("importances"),
-        scratch / "predictions" / f"{name}{'-dev' if scored else ''}.npy" if held_rows else None,
+        (sealed.get("dev") or sealed.get("all") or _kept(sealer)).get("importances"),
+        scratch / "predictions" / f"{name}.npy" if held_rows else None,
         note_of(fitted_on, rungs[winner.trial.rung], n_rows, held_rows),
     )
 
@@ -120,68 +128,55 @@ def note_of(fitted_on: str, rung: Rung, n_rows: int, held_rows: int) -> str:
     return NOTES[fitted_on] if held_rows or fitted_on == "search" else "The model was fitted on all rows."
 
 
-def cross_validated(
-    problem: Problem, part: Part, outcomes: tuple[Outcome, ...], scratch: Path, *, rng: np.random.Generator
-) -> CorrectedScore | None:
-    """The bias-corrected score over all trials that predicted the same rows out of fold, or None without any.
-
-    These are all rows, or with folds in time all but the earliest.
-    """
-    rows: np.ndarray | None = None
-    predictions = []
-    for outcome in outcomes:
-        path = scratch / "oof" / f"{outcome.trial.id}.npz"
-        if outcome.state != DONE or not path.exists():
-            continue
-        with np.load(path, allow_pickle=False) as saved:
-            order = np.argsort(saved["rows"])
-            judged = saved["rows"][order]
-            rows = judged if rows is None else rows
-            if np.array_equal(judged, rows):
-                predictions.append(saved["predictions"][order])
-    if rows is None:
-        return None
-    weight = None if part.weight is None else part.weight[rows]
-    judged = Judged(part.y[rows], weight, part.folds[rows])
-    return corrected_score(METRICS[problem.metric], judged, predictions, rng=rng)
-
-
-def _kept(sealer: Sealer, winner: Outcome) -> Facts:
+def _kept(sealer: Sealer) -> Facts:
     """What is to be told of the search's own model, where it stays."""
-    model = Bundle.load(sealer.facts["bundle"], trust=(winner.trial.family,)).model
-    return {"importances": model.importances()}
+    folder = Path(sealer.facts["bundle"])
+    trust = [member.family for member in read_manifest(folder)[1].members]
+    return {"importances": Bundle.load(folder, trust=trust).model.importances()}
 
 
 def _fitted(
-    workers: Sequence[Worker], clock: Callable[[], float], winner: Outcome, parts: tuple[str, ...], until: float
-) -> dict[str, Facts]:
-    """What came of fitting each part to its end, each in a worker of its own as far as there are workers."""
-    waiting, running, done = list(parts), dict[str, Worker](), dict[str, Facts]()
-    while running or (waiting and clock() < until):
-        for worker in workers:
-            if waiting and worker not in running.values():
-                part = waiting.pop(0)
-                worker.submit(_task("refit", winner, part), Lease(f"{winner.trial.id}-{part}", clock(), until))
-                running[part] = worker
-        for part, worker in list(running.items()):
-            ended = worker.poll(POLL_SECONDS)
+    workers: Sequence[Worker], clock: Callable[[], float], recipe: Recipe, parts: tuple[str, ...], until: float
+) -> dict[str, set[str]]:
+    """For each part the members that were fitted on it to the end; each worker has a part of its own, if there are
+    two, and the largest shares come first."""
+    queues: dict[int, list[tuple[str, Outcome]]] = {at: [] for at in range(len(workers))}
+    for outcome, _ in recipe.members:
+        for number, part in enumerate(parts):
+            queues[number % len(workers)].append((part, outcome))
+    running: dict[int, tuple[str, Outcome]] = {}
+    done: dict[str, set[str]] = {}
+    while running or (any(queues.values()) and clock() < until):
+        for at, worker in enumerate(workers):
+            if at not in running and queues[at] and clock() < until:
+                part, outcome = running[at] = queues[at].pop(0)
+                task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
+                worker.submit(task, Lease(f"{outcome.trial.id}-{part}", clock(), until))
+        for at, (part, outcome) in list(running.items()):
+            ended = workers[at].poll(POLL_SECONDS)
             if ended is not None:
-                del running[part]
+                del running[at]
                 if ended.value is not None and ended.value["complete"]:
-                    done[part] = {**ended.value, "worker": worker}
-    return done
+                    done.setdefault(part, set()).add(outcome.trial.id)
+    return {part: done[part] for part in parts if part in done}
 
 
-def _sealed(worker: Worker, clock: Callable[[], float], winner: Outcome, held_out: Facts, until: float) -> Facts | None:
-    """Let the worker that fitted on all rows seal its model with the score that was measured beside it."""
-    task = {**_task("seal", winner, "all"), "held_out": held_out}
-    worker.submit(task, Lease(f"{winner.trial.id}-seal", clock(), max(until, clock()) + SEAL_SECONDS))
+def _sealed(recipe: Recipe, part: str, held_out: Facts | None, worker: Worker, lease: Lease) -> Facts | None:
+    """Let the worker that fitted this part seal its models: scored there, or with the score measured beside it."""
+    task = {
+        "kind": "seal",
+        "rows": part,
+        "members": [{**_member(outcome), "share": share} for outcome, share in recipe.members],
+        "temperature": recipe.temperature,
+        "score": recipe.winner.score,
+        "held_out": held_out,
+    }
+    worker.submit(task, lease)
     ended = None
     while ended is None:
         ended = worker.poll(1.0)
     return ended.value
 
 
-def _task(kind: str, winner: Outcome, part: str) -> Facts:
-    facts = {"trial": winner.trial.to_dict(), "effort": winner.effort, "score": winner.score}
-    return {"kind": kind, "rows": part, "threads": 1, **facts}
+def _member(outcome: Outcome) -> Facts:
+    return {"trial": outcome.trial.to_dict(), "effort": outcome.effort}

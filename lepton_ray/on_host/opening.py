@@ -1,8 +1,10 @@
 """What a search starts from: the families, their portfolio, the desk, and what is done with each outcome."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lepton_ray.errors import SearchError
+from lepton_ray.models.family import Family
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.models.registry import installed
 from lepton_ray.money.forecast import Forecast
@@ -12,17 +14,19 @@ from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import PromotionPolicy, interleave
-from lepton_ray.search.rungs import ladder
-from lepton_ray.search.trial import Outcome
+from lepton_ray.search.rungs import Rung, ladder
+from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.spec import RunSpec
-from lepton_ray.table.schema import Task
+from lepton_ray.table.schema import Problem, Task
 
 LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
 LARGEST_REFIT_SHARE = 0.3
 """Of the wall: no winner of an early rung may stop the search to be fitted on all rows."""
-SPARE = 1.3
-"""What a refit is given, as a multiple of what it is expected to take."""
+BLEND_SECONDS = 0.5
+"""For choosing among the trials."""
+MEMBERS = 3
+"""Of a blend: time for so many refits is kept, as far as the share above allows."""
 ONE_CORE = 1.8
 """How much longer two refits take one after the other than side by side."""
 
@@ -48,7 +52,7 @@ def families_of(spec: RunSpec, task: Task) -> list[str]:
 def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     """The policy over this table's portfolio, and the desk that gives its trials out."""
     problem = prepared.plan.problem
-    rungs = ladder(int(prepared.dev.usable.sum()))
+    rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
     names = families_of(course.spec, problem.task)
     found = {name: family_named(name) for name in names}
     n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
@@ -59,36 +63,57 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
         last_rung=len(rungs) - 1,
         seed=course.spec.seed,
     )
+    work = work_of(found, problem, rungs, prepared)
     forecast = Forecast()
-    work = float(min(rungs[0].rows or n_rows, n_rows) * rungs[0].folds)
-    for name in names:
-        forecast = forecast.guess(name, work, 0.1 if name == "constant" else 0.2 + work * n_columns * 1e-6)
+    for name, config in portfolio[: len(names)]:
+        first = work(Trial("", name, config, 0))
+        cells = min(rungs[0].rows or n_rows, n_rows) * rungs[0].fits * n_columns
+        forecast = forecast.guess(name, first, 0.1 if name == "constant" else 0.2 + cells * 1e-6)
 
     def on_outcome(outcome: Outcome) -> None:
         note_outcome(course, sealer, desk, outcome)
 
     serving = SERVE_SECONDS if course.spec.serves else 0.0
-    fixed = REPORT_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
+    fixed = REPORT_SECONDS + BLEND_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
+    slow = ONE_CORE if course.around.cpus == 1 else 1.0
 
     def share(rung: int) -> float:
-        return SPARE * finishing.refit_share(rungs[rung], n_rows) * (ONE_CORE if course.around.cpus == 1 else 1.0)
+        return slow * finishing.SPARE * finishing.refit_share(rungs[rung], n_rows, rungs[rung].fits)
 
     def reserve(best: Outcome | None) -> float:
         if best is None:
             return fixed
-        return fixed + min(share(best.trial.rung) * best.seconds, LARGEST_REFIT_SHARE * course.budget.wall_seconds)
+        members = MEMBERS * slow * finishing.refit_seconds(best, rungs, n_rows)
+        return fixed + min(members, LARGEST_REFIT_SHARE * course.budget.wall_seconds)
 
     desk = Desk(
         policy,
         course.budget,
         rungs=rungs,
-        n_rows=n_rows,
+        work=work,
         forecast=forecast,
         reserve=reserve,
         refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
     )
     return desk
+
+
+def work_of(
+    families: Mapping[str, Family], problem: Problem, rungs: Sequence[Rung], prepared: Prepared
+) -> Callable[[Trial], float]:
+    """How much a trial has to do, in its family's unit: a promotion does not repeat the folds of its parent."""
+    n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
+
+    def work(trial: Trial) -> float:
+        rung = rungs[trial.rung]
+        rows = n_rows if rung.rows is None else min(rung.rows, n_rows)
+        fits = rung.fits
+        if trial.parent is not None and rungs[trial.rung - 1].rows is None:
+            fits -= rungs[trial.rung - 1].fits
+        return fits * families[trial.family].work(trial.config, problem, rows, n_columns)
+
+    return work
 
 
 def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
-from lepton_ray.search.rungs import N_FOLDS
+from lepton_ray.search.rungs import N_FOLDS, REPEATED_BELOW, REPEATS
 from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
@@ -114,7 +114,7 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
     if spec.test is not None:
         tested = Rows(open_table(spec.test).read())
         held, how = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0], "test_file"
-    folds = fold_ids(dev.order, N_FOLDS) if when is None else folds_in_time(-dev.order)
+    folds = folds_of(dev.order) if when is None else folds_in_time(-dev.order)[:, None]
     return Prepared(
         plan=plan,
         dev=part_of(plan, dev, folds),
@@ -261,6 +261,12 @@ def without_leaks(plan: CleaningPlan, sample: Sample) -> CleaningPlan:
     return plan.set_aside(leak_suspects(rows, plan, plan.labels(rows)))
 
 
+def folds_of(keys: np.ndarray) -> np.ndarray:
+    """(n, repeats) fold of each row; only a table as small as to need them has more than one repeat."""
+    repeats = REPEATS if len(keys) < REPEATED_BELOW else 1
+    return np.column_stack([fold_ids(keys, N_FOLDS, repeat) for repeat in range(repeats)])
+
+
 def folds_in_time(when: np.ndarray) -> np.ndarray:
     """(n,) fold of each row in order of time; fold 0 only trains."""
     folds = np.zeros(len(when), np.int64)
@@ -272,7 +278,7 @@ def folds_in_time(when: np.ndarray) -> np.ndarray:
 def part_of(plan: CleaningPlan, rows: Cleaned, folds: np.ndarray | None = None) -> Part:
     """Clean rows as a part; those without a label are left out."""
     known = np.isfinite(rows.y) if rows.y.dtype.kind == "f" else rows.y >= 0
-    folds = np.zeros(len(rows.y), np.int64) if folds is None else folds
+    folds = np.zeros((len(rows.y), 1), np.int64) if folds is None else folds
     rows, folds = rows.filter(known), folds[known]
     table = rows.table.combine_chunks()
     return Part(table, rows.y, rows.weight, plan.training_rows(table, rows.y), folds)

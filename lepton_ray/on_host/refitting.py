@@ -1,10 +1,11 @@
-"""A bundle's model fitted again on other rows: no search, no held-out part, and it says so. It meters nothing."""
+"""A bundle's models fitted again on other rows: no search, no held-out part, and it says so. It meters nothing."""
 
 import time
 from pathlib import Path
 
 import numpy as np
 
+from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import Bundle, write_bundle
 from lepton_ray.errors import DataError
 from lepton_ray.features.chain import for_schema
@@ -17,7 +18,7 @@ FEWEST_ROWS = 10
 
 
 def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads: int) -> Bundle:
-    """Fit the bundle's family and configuration on all rows of ``table`` and seal it in ``out``.
+    """Fit the bundle's families and configurations on all rows of ``table`` and seal it in ``out``.
 
     Raises:
         DataError: the table lacks a column, or too few of its rows have a known target.
@@ -34,27 +35,25 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         raise DataError(
             f"Only {len(rows)} rows of the table have a target that the bundle knows.", f"Give at least {FEWEST_ROWS}."
         )
-    step = for_schema(plan.schema, family_named(bundle.manifest.family).view)
-    state = learn(step, [clean])
-    family = family_named(bundle.manifest.family)
-    model = family.fit(
-        Labelled(step.apply(state, clean), y, None).batch(rows),
-        None,
-        dict(bundle.manifest.config),
-        problem=bundle.problem,
-        stop=lambda: False,
-        seed=seed,
-        threads=threads,
-    )
+    views = {view: for_schema(plan.schema, view) for view in bundle.manifest.views}
+    states = {view: learn(step, [clean]) for view, step in views.items()}
+    seen = {view: Labelled(step.apply(states[view], clean), y, None).batch(rows) for view, step in views.items()}
+    members = []
+    for one in bundle.manifest.members:
+        model = family_named(one.family).fit(
+            seen[one.view],
+            None,
+            dict(one.config),
+            problem=bundle.problem,
+            stop=lambda: False,
+            seed=seed,
+            threads=threads,
+        )
+        members.append(Member(one.family, one.view, one.config, model, one.share))
     return write_bundle(
         out,
         plan=plan,
-        view=bundle.manifest.view,
-        state=state,
-        model=model,
-        family=bundle.manifest.family,
-        config=bundle.manifest.config,
-        problem=bundle.problem,
+        blend=Blend(plan.schema, bundle.problem, tuple(members), states, bundle.manifest.temperature),
         facts={"refit_of": bundle.id, "fitted_on": "all", "fitted_rows": len(rows), "score": None},
         created=time.time(),
         threshold=bundle.manifest.threshold or 0.5,

@@ -139,7 +139,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
             absent["roi"] = str(fault)
     held = held_predictions(prepared, finished)
     if held is None and prepared.held is None:
-        held = out_of_fold(course, prepared, finished)
+        held = out_of_fold(prepared, finished)
     if held is None:
         absent["held_out"] = "The predictions for the rows held out are missing."
     problem = prepared.plan.problem
@@ -170,8 +170,14 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
 
 def winner(finished: Finished) -> Winner:
     """What won; the note is for what the report does not say by itself."""
-    trial, note = finished.winner.trial, finished.note if finished.fitted_on == "search" else ""
-    return Winner(trial.family, (trial.id,), finished.fitted_on == "all", note)
+    members = finished.recipe.members
+    families = " + ".join(dict.fromkeys(outcome.trial.family for outcome, _ in members))
+    notes = [finished.note] if finished.fitted_on == "search" else []
+    if len(members) > 1 and finished.fitted_on != "search":
+        parts = ", ".join(f"{share:.0%} {outcome.trial.id} ({outcome.trial.family})" for outcome, share in members)
+        notes.append(f"It averages {len(members)} models: {parts}.")
+    trials = tuple(outcome.trial.id for outcome, _ in members)
+    return Winner(families, trials, finished.fitted_on == "all", " ".join(notes))
 
 
 def data_facts(prepared: Prepared) -> DataFacts:
@@ -255,11 +261,10 @@ def held_predictions(prepared: Prepared, finished: Finished) -> Predictions | No
     return Predictions(prepared.held.y, np.load(finished.predictions, allow_pickle=False))
 
 
-def out_of_fold(course: Course, prepared: Prepared, finished: Finished) -> Predictions:
-    """What the winner said of development rows that it was not fitted on."""
-    path = course.folder.scratch / "oof" / f"{finished.winner.trial.id}.npz"
-    with np.load(path, allow_pickle=False) as saved:
-        return Predictions(prepared.dev.y[saved["rows"]], saved["predictions"])
+def out_of_fold(prepared: Prepared, finished: Finished) -> Predictions:
+    """What the winners said together of development rows that they were not fitted on."""
+    recipe = finished.recipe
+    return Predictions(prepared.dev.y[recipe.rows], recipe.predictions)
 
 
 def worth(course: Course, prepared: Prepared, finished: Finished) -> Roi:
@@ -268,7 +273,7 @@ def worth(course: Course, prepared: Prepared, finished: Finished) -> Roi:
     problem = prepared.plan.problem
     return measure_roi(
         course.value,
-        out_of_fold(course, prepared, finished),
+        out_of_fold(prepared, finished),
         held_predictions(prepared, finished),
         Costs(course.meter.spent(), course.budget.per_hour),
         answer=problem.positive or problem.target,

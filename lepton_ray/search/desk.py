@@ -57,13 +57,14 @@ class Desk:
         budget: Budget,
         *,
         rungs: tuple[Rung, ...],
-        n_rows: int,
+        work: Callable[[Trial], float],
         forecast: Forecast,
         reserve: Callable[[Outcome | None], float],
         refit_share: Callable[[int], float] = lambda rung: 0.0,
         on_outcome: Callable[[Outcome], None],
     ) -> None:
         """Args:
+        work: how much a trial has to do, in its family's own unit.
         forecast: what each family is expected to take before it has been seen.
         reserve: seconds to keep for finishing with this outcome, the best so far.
         refit_share: seconds of refitting that follow a winner of this rung, per second of its trial.
@@ -72,7 +73,7 @@ class Desk:
         self._policy = policy
         self._budget = budget
         self.rungs = rungs
-        self._n_rows = n_rows
+        self.work = work
         self._reserve = reserve
         self._refit_share = refit_share
         self._on_outcome = on_outcome
@@ -193,9 +194,3 @@ class Desk:
 
     def _expected_seconds(self, trial: Trial) -> float:
         return self._forecast.quantile(trial.family, self.work(trial), ADMISSION_QUANTILE)
-
-    def work(self, trial: Trial) -> float:
-        """Rows to fit, over all folds."""
-        rung = self.rungs[trial.rung]
-        rows = self._n_rows if rung.rows is None else min(rung.rows, self._n_rows)
-        return float(rows * rung.folds)

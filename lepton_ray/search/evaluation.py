@@ -28,27 +28,49 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """What one fold said: the (m,) ``rows`` that were judged, the (m, k) or (m,) ``prediction``, the ``score`` in the
+    metric's own direction (NaN where it is not defined), and the ``effort`` that the fit settled on."""
+
+    rows: np.ndarray
+    prediction: np.ndarray
+    score: float
+    effort: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What the folds said.
 
     Attributes:
-        error: lower is better: the metric or its distance from 1, averaged over folds by their rows.
-        score: the same in the metric's own direction.
-        rows: (m,) validation rows in the order of ``predictions``, (m, k) or (m,).
-        effort: what a refit on all rows should use.
-        model: the first fold's model, the best that exists until a refit.
-        fold_errors: error on each fold that was judged.
+        folds: those that were judged, in order; earlier ones that were handed in come first.
+        model: of the first fold that was fitted here, the best that exists until a refit.
         complete: False when the lease ended before all folds were fitted.
     """
 
-    error: float
-    score: float
-    rows: np.ndarray
-    predictions: np.ndarray
-    effort: dict[str, Any]
+    problem: Problem
+    folds: tuple[Fold, ...]
     model: Model
-    fold_errors: tuple[float, ...]
     complete: bool
+
+    @property
+    def score(self) -> float:
+        """In the metric's own direction, averaged over folds by their rows."""
+        return mean_score(self.folds)
+
+    @property
+    def error(self) -> float:
+        """Lower is better: the metric or its distance from 1."""
+        return _error(self.problem, self.score)
+
+    @property
+    def fold_errors(self) -> tuple[float, ...]:
+        return tuple(_error(self.problem, fold.score) for fold in self.folds)
+
+    @property
+    def effort(self) -> dict[str, Any]:
+        """What a refit on all rows should use."""
+        return _joined([fold.effort for fold in self.folds])
 
 
 def evaluate(
@@ -61,43 +83,38 @@ def evaluate(
     stop: Callable[[], bool],
     seed: int,
     threads: int,
+    before: Sequence[Fold] = (),
 ) -> Evaluation:
     """Fit and judge ``config`` on every split until ``stop`` says so; the first is always finished.
+
+    Args:
+        before: what the first splits said already; they are not fitted again, the others are.
 
     Raises:
         ValueError: a prediction is not finite or has the wrong shape.
     """
     metric = METRICS[problem.metric]
-    rows: list[np.ndarray] = []
-    predictions: list[np.ndarray] = []
-    scores: list[float] = []
-    efforts: list[dict[str, Any]] = []
-    models: list[Model] = []
-    for train, valid in splits:
-        if models and stop():
+    folds, first = list(before), None
+    for train, valid in splits[len(before) :]:
+        if first is not None and stop():
             break
         judged = data.batch(valid)
         model = family.fit(data.batch(train), judged, config, problem=problem, stop=stop, seed=seed, threads=threads)
         prediction = checked(model.predict(judged.X), len(valid), problem)
-        rows.append(valid)
-        predictions.append(prediction)
-        scores.append(metric.score(judged.y, prediction, judged.weight))
-        efforts.append(dict(model.effort))
-        models.append(model)
-    defined = np.isfinite(scores)
-    if not defined.any():
+        score = metric.score(judged.y, prediction, judged.weight)
+        folds.append(Fold(valid, prediction, float(score), dict(model.effort)))
+        first = first or model
+    if first is None:
+        raise ValueError("there is no fold to judge it on")
+    if not any(np.isfinite(fold.score) for fold in folds):
         raise ValueError(f"{problem.metric} is not defined on the rows that were to judge it")
-    score = float(np.average(np.asarray(scores)[defined], weights=np.array([len(part) for part in rows])[defined]))
-    return Evaluation(
-        error=1.0 - score if metric.greater_is_better else score,
-        score=score,
-        rows=np.concatenate(rows),
-        predictions=np.concatenate(predictions),
-        effort=_joined(efforts),
-        model=models[0],
-        fold_errors=tuple(1.0 - score if metric.greater_is_better else score for score in scores),
-        complete=len(models) == len(splits) and not stop(),
-    )
+    return Evaluation(problem, tuple(folds), first, complete=len(folds) == len(splits) and not stop())
+
+
+def mean_score(folds: Sequence[Fold]) -> float:
+    """The folds' score, each by its rows, those left out where it is not defined."""
+    defined = [(fold.score, len(fold.rows)) for fold in folds if np.isfinite(fold.score)]
+    return float(sum(score * size for score, size in defined) / sum(size for _, size in defined))
 
 
 def checked(prediction: np.ndarray, n_rows: int, problem: Problem) -> np.ndarray:
@@ -108,6 +125,10 @@ def checked(prediction: np.ndarray, n_rows: int, problem: Problem) -> np.ndarray
     if not np.isfinite(prediction).all():
         raise ValueError("predicted values that are not finite")
     return prediction
+
+
+def _error(problem: Problem, score: float) -> float:
+    return 1.0 - score if METRICS[problem.metric].greater_is_better else score
 
 
 def _joined(efforts: list[dict[str, Any]]) -> dict[str, Any]:

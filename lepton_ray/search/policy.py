@@ -1,8 +1,8 @@
 """Which trial is next: a pure function of what has been tried. It knows nothing about workers, clocks or money.
 
 The order is the floor first (constant, linear), then each family's own list of configurations turn by turn, then
-draws from the families' spaces, the better family more often. On two rungs the best third of the first rung is
-promoted as soon as it is known (asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, η = 3).
+draws from the families' spaces, the better family more often. The best third of a rung is promoted to the next as
+soon as it is known (asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, η = 3).
 """
 
 import json
@@ -90,8 +90,7 @@ class PromotionPolicy:
 
     def _candidates(self, seen: Snapshot, started: Sequence[Trial], name: str) -> Iterator[Trial]:
         """What might be tried next, the most wanted first."""
-        if self.last_rung > 0:
-            yield from self._promotions(seen, name)
+        yield from self._promotions(seen, name)
         tried = {_signature(trial.family, trial.config) for trial in started}
         for family, config in self.portfolio:
             if _signature(family, config) not in tried:
@@ -104,16 +103,17 @@ class PromotionPolicy:
                     yield Trial(name, family, drawn, rung=0)
 
     def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
-        first = sorted(
-            (o for o in seen.outcomes if o.usable and o.trial.rung == 0), key=lambda o: (o.error, o.trial.id)
-        )
+        """From the highest rung down, so that what is nearest to its end is ended first."""
         promoted = {t.parent for t in [*(o.trial for o in seen.outcomes), *seen.running] if t.parent is not None}
-        allowed = len(first) // PROMOTE_ONE_IN
-        if len(promoted) < allowed:
-            for outcome in first[:allowed]:
-                trial = outcome.trial
-                if trial.id not in promoted and trial.family != "constant":
-                    yield Trial(name, trial.family, trial.config, rung=self.last_rung, parent=trial.id)
+        for rung in reversed(range(self.last_rung)):
+            there = sorted(
+                (o for o in seen.outcomes if o.usable and o.trial.rung == rung), key=lambda o: (o.error, o.trial.id)
+            )
+            allowed = len(there) // PROMOTE_ONE_IN
+            if sum(outcome.trial.id in promoted for outcome in there) < allowed:
+                for trial in [outcome.trial for outcome in there[:allowed]]:
+                    if trial.id not in promoted and trial.family != "constant":
+                        yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
 
 
 def stalled(outcomes: Sequence[Outcome], last_rung: int) -> bool:

@@ -6,52 +6,66 @@ from dataclasses import dataclass
 import numpy as np
 
 N_FOLDS = 5
-ALWAYS_ALL_FOLDS_BELOW = 2_000
-"""Rows under which every trial is judged on all folds: below, one fold is too noisy even for a first look."""
+REPEATS = 3
+"""Of a repeated cross-validation, each with other folds (Kohavi 1995; Bouckaert and Frank 2004 on why repeats)."""
+REPEATED_BELOW = 2_000
+"""Rows under which every trial is judged on all folds and the better ones again on others: one fold is noise here."""
 ALL_FOLDS_BELOW = 15_000
 """Rows under which the last rung is all folds."""
 FIRST_RUNG_ROWS = 10_000
 """FLAML's first sample size (Wang et al. 2021, arXiv:1911.04706)."""
+GROWTH = 6
+"""How many times as many rows the next rung of a large table has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """``rows`` of training data at most (None: all) and the number of ``folds`` that are fitted."""
+    """``rows`` of training data at most (None: all), the number of ``folds`` that are fitted, and how many times over
+    with other folds."""
 
     rows: int | None
     folds: int
+    repeats: int = 1
+
+    @property
+    def fits(self) -> int:
+        return self.folds * self.repeats
 
 
-def ladder(n_rows: int) -> tuple[Rung, ...]:
-    """The rungs for a development part of ``n_rows`` rows, cheapest first."""
-    if n_rows < ALWAYS_ALL_FOLDS_BELOW:
-        return (Rung(None, N_FOLDS),)
+def ladder(n_rows: int, repeats: int = REPEATS) -> tuple[Rung, ...]:
+    """The rungs for a development part of ``n_rows`` rows whose folds were drawn ``repeats`` times, cheapest first."""
+    if n_rows < REPEATED_BELOW:
+        return (Rung(None, N_FOLDS), *((Rung(None, N_FOLDS, repeats),) if repeats > 1 else ()))
     if n_rows < ALL_FOLDS_BELOW:
         return Rung(None, 1), Rung(None, N_FOLDS)
-    return Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1)
+    sizes = [FIRST_RUNG_ROWS]
+    while sizes[-1] * GROWTH * 1.5 < n_rows:
+        sizes.append(sizes[-1] * GROWTH)
+    return *(Rung(rows, 1) for rows in sizes), Rung(None, 1)
 
 
 def splits(
     folds: np.ndarray, rung: Rung, *, usable: np.ndarray, timed: bool, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (train, valid) row indexes, one pair for each fold of the rung.
+    """Yield (train, valid) row indexes, one pair for each fold of each repeat of the rung.
 
     Args:
-        folds: (n,) fold of each row, 0 … N_FOLDS - 1; with ``timed``, in order of time.
+        folds: (n, repeats) fold of each row, 0 … N_FOLDS - 1; with ``timed``, in order of time.
         usable: (n,) bool: rows that may train. Validation keeps all rows.
         timed: train on earlier folds only, validate on the latest ones.
         rng: draws the rows of a rung that takes a part.
     """
-    numbers = np.unique(folds)
-    latest_first = numbers[::-1][: rung.folds]
-    for number in latest_first:
-        if timed and number == numbers[0]:
-            return
-        train = np.flatnonzero(((folds < number) if timed else (folds != number)) & usable)
-        if rung.rows is not None and len(train) > rung.rows:
-            train = np.sort(rng.choice(train, rung.rows, replace=False))
-        valid = np.flatnonzero(folds == number)
-        if rung.rows is not None and len(valid) > rung.rows:
-            valid = np.sort(rng.choice(valid, rung.rows, replace=False))
-        if len(train) and len(valid):
-            yield train, valid
+    for drawn in folds.T[: rung.repeats]:
+        numbers = np.unique(drawn)
+        latest_first = numbers[::-1][: rung.folds]
+        for number in latest_first:
+            if timed and number == numbers[0]:
+                break
+            train = _some(np.flatnonzero(((drawn < number) if timed else (drawn != number)) & usable), rung.rows, rng)
+            valid = _some(np.flatnonzero(drawn == number), rung.rows, rng)
+            if len(train) and len(valid):
+                yield train, valid
+
+
+def _some(rows: np.ndarray, most: int | None, rng: np.random.Generator) -> np.ndarray:
+    return rows if most is None or len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from math import fsum
+from math import fsum, isfinite
 from typing import Any
 
 DONE, PARTIAL, FAILED, KILLED, SKIPPED = "done", "partial", "failed", "killed", "skipped"
@@ -44,6 +44,8 @@ class Outcome:
         seconds: of its worker, start to end.
         fold_errors: error on each fold that was judged, in the rung's order; see ``beats``.
         effort: what the fit settled on, merged into the config of a refit (``{"rounds": 137}``).
+        fits: folds that its seconds paid for; those of its parent are not fitted again.
+        row_seconds: of predicting one row, features not counted.
         bundle: path of the bundle it sealed when it was the best so far, else None.
         held_out: the sealed bundle's score, interval and baseline; no decision reads it.
     """
@@ -57,6 +59,8 @@ class Outcome:
     score: float | None = None
     fold_errors: tuple[float, ...] = ()
     effort: dict[str, Any] = field(default_factory=dict)
+    fits: int = 1
+    row_seconds: float = 0.0
     reason: str = ""
     bundle: str | None = None
     held_out: dict[str, Any] | None = None
@@ -76,6 +80,7 @@ class Outcome:
 
 
 def beats(errors: Sequence[float], champion: Sequence[float]) -> bool:
-    """Whether ``errors`` are lower on the folds that both were judged on; folds come in one order."""
-    common = min(len(errors), len(champion))
-    return common > 0 and fsum(errors[:common]) < fsum(champion[:common])
+    """Whether ``errors`` are lower on the folds that both were judged on; folds come in one order, and one that does
+    not define the metric does not count."""
+    pairs = [pair for pair in zip(errors, champion, strict=False) if all(map(isfinite, pair))]
+    return fsum(mine for mine, _ in pairs) < fsum(theirs for _, theirs in pairs)

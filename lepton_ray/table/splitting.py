@@ -143,9 +143,9 @@ def latest_mask(when: npt.NDArray[np.float64], count: int | None = None) -> Mask
     return Census.of(-when, None).holdout(count).mask(-when)
 
 
-def fold_ids(keys: Hashes, n_folds: int) -> npt.NDArray[np.int64]:
-    """The fold of each row, independent of the holdout; folds are as even as whole keys allow."""
-    distinct, places, sizes = np.unique(mix(keys, _FOLD_SALT), return_inverse=True, return_counts=True)
+def fold_ids(keys: Hashes, n_folds: int, repeat: int = 0) -> npt.NDArray[np.int64]:
+    """The fold of each row, independent of the holdout and of other repeats; as even as whole keys allow."""
+    distinct, places, sizes = np.unique(mix(keys, _FOLD_SALT + 10 * repeat), return_inverse=True, return_counts=True)
     if len(distinct) < n_folds:
         raise DataError(
             f"There are {len(distinct)} different rows or groups, too few for {n_folds} folds.", "Give more of them."

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from lepton_ray.bundle.blend import Blend
 from lepton_ray.bundle.bundle import BLOCK_ROWS, Bundle, write_bundle
 from lepton_ray.bundle.files import point
 from lepton_ray.errors import BundleError, DataError, EnvironmentFault
@@ -30,7 +32,7 @@ def test_what_is_loaded_predicts_what_was_fitted(tmp_path: Path, task: str, fami
     bundle = write_bundle(tmp_path / "b", **made)
     answer = bundle.predict(raw_table())
     clean = made["plan"].clean(raw_table())
-    expected = made["model"].predict(bundle.step.apply(made["state"], clean))
+    expected = made["blend"].predict(clean)
     assert answer.num_rows == ROWS
     assert answer.column_names == list(bundle.manifest.outputs)
     if task == "regression":
@@ -103,6 +105,13 @@ def edited(**changes: Any) -> Callable[[Path], None]:
     return edit
 
 
+MEMBER = {"family": "lightgbm", "view": "tree", "config": {}, "share": 0.5}
+
+
+def with_member(**changes: Any) -> Callable[[Path], None]:
+    return edited(members=[MEMBER | changes])
+
+
 def renamed_to(name: object) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         path = folder / "manifest.json"
@@ -137,8 +146,8 @@ def link(folder: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "plan flipped": (flip("plan.json"), "plan.json is not the file"),
-    "features flipped": (flip("features.json"), "features.json is not"),
-    "arrays cut": (lambda f: os.truncate(f / "features.safetensors", 5), "features.safetensors is not"),
+    "features flipped": (flip("features/tree.json"), "features/tree.json is not"),
+    "arrays cut": (lambda f: os.truncate(f / "features" / "tree.safetensors", 5), "features/tree.safetensors is not"),
     "plan missing": (lambda f: (f / "plan.json").unlink(), "plan.json is missing"),
     "extra file": (lambda f: (f / "model" / "x.pkl").write_bytes(b"x"), "holds model/x.pkl"),
     "a link": (link, "is a link"),
@@ -148,11 +157,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "manifest a list": (lambda f: (f / "manifest.json").write_text("[]"), "no format"),
     "manifest too deep": (lambda f: (f / "manifest.json").write_text("[" * 100_000), "not the manifest"),
     "format": (edited(format=99), "format 99"),
-    "family": (edited(family="oracle"), "family 'oracle'"),
-    "foreign code": (edited(family="antigravity:Family"), "family 'antigravity:Family'"),
+    "family": (with_member(family="oracle"), "family 'oracle'"),
+    "foreign code": (with_member(family="antigravity:Family"), "family 'antigravity:Family'"),
     "lightgbm": (edited(versions={"lightgbm": "3.3.5"}), "lightgbm 3.3.5"),
     "threshold": (edited(threshold="high"), "not the manifest"),
-    "view": (edited(view="forest"), "`view`"),
+    "view": (with_member(view="forest"), "`view`"),
+    "no members": (edited(members=[]), "`members` is empty"),
+    "more members": (edited(members=[MEMBER, MEMBER]), "holds another number of models"),
     "schema": (edited(schema={"columns": [{"name": "a", "kind": "colour"}]}), "not the manifest"),
     "other columns": (edited(schema={"columns": []}), "other columns"),
     "no problem": (without("problem"), "`problem` is missing"),
@@ -209,7 +220,9 @@ def test_a_seal_that_fails_leaves_nothing(tmp_path: Path) -> None:
             raise ValueError("no way to save this")
 
     with pytest.raises(BundleError, match="no way to save this"):
-        seal(tmp_path / "b", model=Unsaveable())
+        blend = parts()["blend"]
+        broken = replace(blend.members[0], model=Unsaveable())  # type: ignore[arg-type]
+        seal(tmp_path / "b", blend=replace(blend, members=(broken,)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -236,3 +249,31 @@ def test_a_pointer_moves_at_once(tmp_path: Path) -> None:
 def test_loading_follows_a_pointer(sealed: Bundle, tmp_path: Path) -> None:
     point(tmp_path / "bundle", sealed.folder)
     assert Bundle.load(tmp_path / "bundle").folder == sealed.folder
+
+
+def test_a_blend_averages_its_members_by_their_shares(tmp_path: Path) -> None:
+    tree, linear = parts("binary", "lightgbm")["blend"], parts("binary", "linear")["blend"]
+    members = (replace(tree.members[0], share=0.75), replace(linear.members[0], share=0.25))
+    blend = Blend(tree.schema, tree.problem, members, {**tree.states, **linear.states})
+    made = parts("binary") | {"blend": blend}
+    bundle = write_bundle(tmp_path / "b", **made)
+    assert bundle.manifest.family == "lightgbm + linear" and bundle.manifest.views == ("tree", "linear")
+    clean = made["plan"].clean(raw_table())
+    expected = 0.75 * tree.predict(clean) + 0.25 * linear.predict(clean)
+    np.testing.assert_allclose(bundle.model.predict(clean), expected, rtol=1e-14)
+    one_by_one = [bundle.predict(raw_table().slice(row, 1))["probability_yes"][0].as_py() for row in range(20)]
+    assert one_by_one == bundle.predict(raw_table())["probability_yes"].to_pylist()[:20]
+    shares = bundle.model.importances()
+    assert shares is not None and sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_a_temperature_changes_how_sure_a_model_is_and_nothing_else(tmp_path: Path) -> None:
+    made = parts("multiclass")
+    plain = write_bundle(tmp_path / "plain", **made).predict(raw_table())
+    cooled = replace(made["blend"], temperature=2.0)
+    soft = write_bundle(tmp_path / "soft", **made | {"blend": cooled}).predict(raw_table())
+    assert soft["prediction"].equals(plain["prediction"])
+    columns = [name for name in plain.column_names if name != "prediction"]
+    hard, softened = (np.column_stack([answer[name] for name in columns]) for answer in (plain, soft))
+    np.testing.assert_allclose(softened.sum(axis=1), 1.0)
+    assert (softened.max(axis=1) <= hard.max(axis=1) + 1e-12).all() and softened.max() < hard.max()

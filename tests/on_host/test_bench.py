@@ -13,7 +13,7 @@ from lepton_ray.models.family import Batch
 from lepton_ray.models.linear import LinearFamily
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import LateBench, joined, open_bench
-from lepton_ray.on_host.finishing import cross_validated
+from lepton_ray.on_host.blending import cross_validated
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome
 from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS
@@ -169,22 +169,61 @@ def test_a_wish_to_stop_leaves_one_fold(tmp_path: Path) -> None:
 
 
 def refit(rows: str, trial: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"kind": "refit", "trial": trial, "effort": {}, "rows": rows, "score": 0.5, "threads": 1, **more}
+    return {"kind": "refit", "trial": trial, "effort": {}, "rows": rows, "threads": 1, **more}
+
+
+def seal(rows: str, *members: dict[str, Any], held_out: Any = None) -> dict[str, Any]:
+    """The task of sealing trials in equal shares."""
+    given = [{"trial": trial, "effort": {}, "share": 1 / len(members)} for trial in members]
+    return {"kind": "seal", "rows": rows, "members": given, "temperature": 1.0, "score": 0.5, "held_out": held_out}
 
 
 def test_a_refit_learns_from_more_rows_and_keeps_the_score_that_was_measured(tmp_path: Path) -> None:
     _, prepared, on = made(tmp_path)
     trial = task("linear")["trial"]
-    dev = on.run(refit("dev", trial), LONG)
-    assert dev["complete"] and dev["rows"] == int(prepared.dev.usable.sum())
+    fitted = on.run(refit("dev", trial), LONG)
+    assert fitted == {"complete": True, "rows": int(prepared.dev.usable.sum())}
+    dev = on.run(seal("dev", trial), LONG)
     assert dev["importances"] is not None and dev["held_out"]["rows"] == len(prepared.held.y)
     every = on.run(refit("all", trial), LONG)
-    assert every["rows"] > dev["rows"] and "bundle" not in every
-    sealed = on.run({**refit("all", trial), "kind": "seal", "held_out": dev["held_out"]}, LONG)
+    assert every["rows"] > fitted["rows"]
+    sealed = on.run(seal("all", trial, held_out=dev["held_out"]), LONG)
     first, second = Bundle.load(dev["bundle"]), Bundle.load(sealed["bundle"])
     assert first.id != second.id
     assert second.manifest.facts["fitted_on"] == "all" and second.manifest.facts["fitted_rows"] == every["rows"]
     assert first.manifest.facts["score"] == second.manifest.facts["score"] == dev["held_out"]["score"]
+
+
+def test_members_are_sealed_as_one_and_scored_as_one(tmp_path: Path) -> None:
+    _, prepared, on = made(tmp_path)
+    trials = [task("linear", name="t001")["trial"], task("lightgbm", name="t002")["trial"]]
+    alone = []
+    for trial in trials:
+        on.run(refit("dev", trial), LONG)
+        alone.append(Bundle.load(on.run(seal("dev", trial), LONG)["bundle"]).model.predict(prepared.held.table))
+        (on.scratch / "sealed" / "blend-dev").rename(on.scratch / trial["id"])
+    both = on.run(seal("dev", *trials), LONG)
+    blend = Bundle.load(both["bundle"])
+    assert [member.family for member in blend.manifest.members] == ["linear", "lightgbm"]
+    expected = (alone[0] + alone[1]) / 2
+    np.testing.assert_allclose(blend.model.predict(prepared.held.table), expected, rtol=1e-12)
+    np.testing.assert_allclose(np.load(on.scratch / "predictions" / "blend-dev.npy"), expected, rtol=1e-12)
+    metric = METRICS[prepared.plan.problem.metric]
+    assert both["held_out"]["score"] == pytest.approx(metric.score(prepared.held.y, expected, None))
+
+
+def test_a_promotion_fits_only_what_its_parent_did_not(tmp_path: Path) -> None:
+    _, _, on = made(tmp_path)
+    assert len(on.rungs) == 2
+    first = run(on, task("linear", name="t001"))
+    order = task("linear", name="t002")
+    order["trial"] |= {"rung": 1, "parent": "t001"}
+    again = run(on, order)
+    assert (first.fits, again.fits) == (on.rungs[0].fits, on.rungs[1].fits - on.rungs[0].fits)
+    assert again.fold_errors[: first.fits] == first.fold_errors and len(again.fold_errors) == on.rungs[1].fits
+    orphan = task("linear", name="t003")
+    orphan["trial"] |= {"rung": 1, "parent": "t999"}
+    assert run(on, orphan).fold_errors == again.fold_errors, "what is known already changes nothing"
 
 
 def test_a_refit_cut_short_says_so(tmp_path: Path) -> None:
@@ -194,8 +233,10 @@ def test_a_refit_cut_short_says_so(tmp_path: Path) -> None:
 
 def test_effort_reaches_the_refit(tmp_path: Path) -> None:
     _, _, on = made(tmp_path)
-    done = on.run(refit("dev", task("lightgbm")["trial"], effort={"rounds": 3}), LONG)
-    assert Bundle.load(done["bundle"]).manifest.config["rounds"] == 3
+    trial = task("lightgbm")["trial"]
+    on.run(refit("dev", trial, effort={"rounds": 3}), LONG)
+    done = on.run(seal("dev", trial), LONG)
+    assert Bundle.load(done["bundle"]).model.members[0].model.effort["rounds"] == 3
 
 
 def test_without_held_out_rows_the_folds_score_and_it_is_corrected(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import SearchError, UsageError
 from lepton_ray.money.lease import Lease
-from lepton_ray.on_host import finishing, telling
+from lepton_ray.on_host import blending, finishing, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.bench import Bench
 from lepton_ray.on_host.opening import families_of, open_desk
@@ -19,8 +19,10 @@ from lepton_ray.on_host.preparation import prepare
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status
+from lepton_ray.search.ensemble import Room
 from lepton_ray.search.rungs import Rung
 from lepton_ray.table.schema import Task
+from lepton_ray.training.metrics import METRICS
 from tests.on_host.rows import bench, columns, spec, write
 
 
@@ -40,7 +42,7 @@ class Here:
 
     def poll(self, timeout: float) -> Ended:
         task, lease = self.given[-1]
-        if task.get("rows") in self.lose or task["trial"]["family"] in self.lose:
+        if task["kind"] != "seal" and (task.get("rows") in self.lose or task["trial"]["family"] in self.lose):
             return Ended(task, Status.KILLED, None, "it outlived its lease and was killed", lease.started, lease.until)
         value = self.bench.run(task, lease)
         return Ended(task, Status.DONE, json.loads(json.dumps(value)), "", lease.started, lease.until)
@@ -56,17 +58,29 @@ class Made:
     desk: Any
     worker: Here
 
-    def finish(self, until: float = 60.0) -> finishing.Finished:
-        winner = self.desk.best()
+    def finish(
+        self, until: float = 60.0, members: int = 1, recipe: blending.Recipe | None = None
+    ) -> finishing.Finished:
+        n_rows = len(self.prepared.dev.y)
+        recipe = recipe or blending.recipe_of(
+            self.prepared.plan.problem,
+            self.prepared.dev,
+            self.desk.outcomes(),
+            self.desk.best(),
+            self.course.folder.scratch,
+            refit_seconds=lambda outcome: finishing.refit_seconds(outcome, self.desk.rungs, n_rows),
+            room=Room(members=members),
+            rng=np.random.default_rng(0),
+        )
         return finishing.finish(
-            winner,
+            recipe,
             [self.worker],  # type: ignore[list-item]
             self.sealer,
             self.course.clock,
             scratch=self.course.folder.scratch,
             rungs=self.desk.rungs,
             until=until,
-            n_rows=len(self.prepared.dev.y),
+            n_rows=n_rows,
             trials=3,
             held_rows=0 if self.prepared.held is None else len(self.prepared.held.y),
         )
@@ -107,13 +121,43 @@ def test_the_winner_is_fitted_on_all_rows_and_keeps_the_score_measured_before(tm
     made = searched(tmp_path)
     found = made.finish()
     last = [(task["kind"], task["rows"]) for task, _ in made.worker.given[-3:]]
-    assert last == [("refit", "dev"), ("refit", "all"), ("seal", "all")]
+    assert last == [("refit", "all"), ("seal", "dev"), ("seal", "all")]
     assert found.fitted_on == "all" and found.importances
     assert found.predictions is not None and len(np.load(found.predictions)) == len(made.prepared.held.y)
     sealed = Bundle.load(made.result["bundle"])
     assert sealed.manifest.facts["fitted_on"] == "all"
     assert sealed.manifest.facts["score"] == made.result["score"] == found.held_out["score"]
     assert [path.name for path in (made.course.folder.path / "bundles").iterdir()] == [sealed.id[:12]]
+
+
+def test_a_blend_is_fitted_sealed_and_told_as_one(tmp_path: Path) -> None:
+    made = searched(tmp_path, trials=8, families="linear,lightgbm")
+    found = made.finish(members=3)
+    bundle = Bundle.load(made.result["bundle"])
+    assert len(bundle.manifest.members) == len(found.recipe.members)
+    assert sum(member.share for member in bundle.manifest.members) == pytest.approx(1.0)
+    assert [member.family for member in bundle.manifest.members] == [
+        outcome.trial.family for outcome, _ in found.recipe.members
+    ]
+    scored = np.load(found.predictions)
+    assert METRICS["roc_auc"].score(made.prepared.held.y, scored, None) == pytest.approx(found.held_out["score"])
+
+
+def blend(made: Made, *names: str) -> blending.Recipe:
+    """These trials in equal shares, whatever the search would have chosen."""
+    outcomes = [outcome for outcome in made.desk.outcomes() if outcome.trial.id in names]
+    members = tuple((outcome, 1 / len(outcomes)) for outcome in outcomes)
+    return blending.Recipe(members, 1.0, np.arange(2), np.zeros((2, 2)))
+
+
+def test_a_member_whose_refit_did_not_end_leaves_the_blend_to_the_others(tmp_path: Path) -> None:
+    made = searched(tmp_path, trials=4, families="linear,lightgbm")
+    made.worker.lose = ("lightgbm",)
+    first = {outcome.trial.family: outcome.trial.id for outcome in reversed(made.desk.outcomes())}
+    found = made.finish(recipe=blend(made, first["linear"], first["lightgbm"]))
+    (only,) = Bundle.load(made.result["bundle"]).manifest.members
+    assert (only.family, only.share) == ("linear", 1.0) and found.fitted_on == "all"
+    assert [outcome.trial.family for outcome, _ in found.recipe.members] == ["linear"]
 
 
 def test_no_time_leaves_the_model_of_the_search(tmp_path: Path) -> None:
@@ -154,7 +198,7 @@ def test_a_small_table_has_one_refit_and_a_corrected_score(tmp_path: Path) -> No
     made = searched(tmp_path, rows=300, trials=6)
     found = made.finish()
     assert found.fitted_on == "all" and found.predictions is None
-    assert [task["rows"] for task, _ in made.worker.given[-1:]] == ["dev"]
+    assert {task["rows"] for task, _ in made.worker.given if task["kind"] != "trial"} == {"dev"}
     assert found.measured(0.5, [0.4, 0.6]).held_out["interval"] == [0.4, 0.6]
 
 
@@ -173,13 +217,13 @@ def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_p
     made = searched(tmp_path, table=table, seed=next(alone))
     found = made.finish()
     assert found.held_out["how"] == "cross_validation" and found.held_out["interval"] is None
-    assert made.result["score"] == made.desk.best().score
+    assert made.result["score"] == found.recipe.winner.score
     assert np.isfinite(made.result["baseline_score"])
 
 
 def test_a_refit_is_expected_to_take_a_fit_on_more_rows() -> None:
-    assert 0.1 < finishing.refit_share(Rung(None, 5), 1000) < 0.4
-    few, all_of_them = finishing.refit_share(Rung(100, 1), 1000), finishing.refit_share(Rung(None, 1), 1000)
+    assert 0.1 < finishing.refit_share(Rung(None, 5), 1000, 5) < 0.4
+    few, all_of_them = finishing.refit_share(Rung(100, 1), 1000, 1), finishing.refit_share(Rung(None, 1), 1000, 1)
     assert 4 * all_of_them < few < 10 * all_of_them
 
 

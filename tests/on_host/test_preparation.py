@@ -35,7 +35,7 @@ def test_a_fifth_is_held_out_and_the_rest_cleaned(tmp_path: Path) -> None:
     assert [column.kind for column in found.plan.schema.columns] == [Kind.NUMBER, Kind.CATEGORY, Kind.NUMBER]
     assert found.plan.problem.task is Task.BINARY and found.plan.problem.classes == ("no", "yes")
     assert set(np.unique(found.dev.folds)) == {0, 1, 2, 3, 4}
-    assert found.held.folds.tolist() == [0] * len(found.held.y)
+    assert found.held.folds.tolist() == [[0]] * len(found.held.y)
 
 
 def test_equal_rows_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ def test_equal_rows_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
     found = prepared(tmp_path, table, drop="row,value")
     dev, held = rows_of(found.dev, "age", "city", "height"), rows_of(found.held, "age", "city", "height")
     assert not set(dev) & set(held) and held
-    where: dict[Any, set[int]] = {}
-    for row, fold in zip(dev, found.dev.folds, strict=True):
-        where.setdefault(row, set()).add(int(fold))
+    where: dict[Any, set[Any]] = {}
+    for row, folds in zip(dev, found.dev.folds.tolist(), strict=True):
+        where.setdefault(row, set()).add(tuple(folds))
     assert {len(folds) for folds in where.values()} == {1}
 
 
@@ -108,8 +108,9 @@ def test_with_a_time_the_latest_rows_are_held_out_and_later_ones_never_train(tmp
     dev = np.array([number for (number,) in rows_of(found.dev, "number")])
     held = np.array([number for (number,) in rows_of(found.held, "number")])
     assert held.min() > dev.max() and len(held) == 300
-    for fold in np.unique(found.dev.folds)[1:]:
-        assert dev[found.dev.folds == fold].min() > dev[found.dev.folds < fold].max()
+    (folds,) = found.dev.folds.T
+    for fold in np.unique(folds)[1:]:
+        assert dev[folds == fold].min() > dev[folds < fold].max()
 
 
 def test_groups_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_groups_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
     held = {number for (number,) in rows_of(found.held, "number")}
     assert held and not held & set(dev.tolist())
     for number in set(dev.tolist()):
-        assert len(set(found.dev.folds[dev == number])) == 1
+        assert len(np.unique(found.dev.folds[dev == number], axis=0)) == 1
 
 
 def test_weights_follow_their_rows(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_the_same_rows_give_the_same_predictions(first: Bundle, tmp_path: Path) -> None:
     table = raw_table()
     made = refit_bundle(first, table, tmp_path / "again", seed=1, threads=1)
-    assert made.plan == first.plan and made.manifest.config == first.manifest.config
+    assert made.plan == first.plan and made.manifest.members == first.manifest.members
     assert made.manifest.facts == {
         "refit_of": first.id,
         "fitted_on": "all",

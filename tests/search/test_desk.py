@@ -43,7 +43,7 @@ def desk(
         policy,
         Budget.resolve(None, wall, Dollars(96_000)),
         rungs=rungs,
-        n_rows=1000,
+        work=lambda trial: float(min(rungs[trial.rung].rows or 1000, 1000) * rungs[trial.rung].folds),
         forecast=Forecast().guess("constant", work, 0.1).guess("trees", work, seconds),
         reserve=reserve if callable(reserve) else lambda best: reserve,
         on_outcome=(seen if seen is not None else []).append,

@@ -70,8 +70,8 @@ def test_each_fold_is_fitted_on_one_side_and_judged_on_the_other() -> None:
     found = judged(family, data([0.0, 2.0, 10.0, 10.0, 10.0, 10.0]))
     assert [fit[0].y.tolist() for fit in family.fits] == [[10.0] * 4, [0.0, 2.0]]
     assert [fit[1].y.tolist() for fit in family.fits] == [[0.0, 2.0], [10.0] * 4]
-    assert found.rows.tolist() == [0, 1, 2, 3, 4, 5]
-    assert found.predictions.tolist() == [10.0, 10.0, 1.0, 1.0, 1.0, 1.0]
+    assert [fold.rows.tolist() for fold in found.folds] == [[0, 1], [2, 3, 4, 5]]
+    assert [fold.prediction.tolist() for fold in found.folds] == [[10.0, 10.0], [1.0, 1.0, 1.0, 1.0]]
     assert found.score == found.error == pytest.approx((2 * 9.0 + 4 * 9.0) / 6)
     assert found.complete and len(found.fold_errors) == 2 and found.model.answer == 10.0
 
@@ -79,6 +79,17 @@ def test_each_fold_is_fitted_on_one_side_and_judged_on_the_other() -> None:
 def test_folds_count_by_their_rows() -> None:
     found = judged(Mean(answer=0.0), data([3.0, 3.0, 9.0, 9.0, 9.0, 9.0]))
     assert found.score == pytest.approx((2 * 3.0 + 4 * 9.0) / 6)
+
+
+def test_what_was_judged_before_is_not_fitted_again() -> None:
+    rows, family = data([0.0, 2.0, 10.0, 10.0, 10.0, 10.0]), Mean()
+    whole = judged(Mean(), rows)
+    again = evaluate(
+        family, {"n": 11}, rows, FOLDS, problem=VALUES, stop=lambda: False, seed=1, threads=1, before=whole.folds[:1]
+    )
+    assert len(family.fits) == 1 and family.fits[0][0].y.tolist() == [0.0, 2.0]
+    assert again.fold_errors == whole.fold_errors and again.complete
+    assert again.model.answer == 1.0, "the model is one that was fitted here"
 
 
 def test_weights_reach_the_fit_and_the_score() -> None:
@@ -103,7 +114,7 @@ def test_a_lease_that_ends_leaves_the_first_fold() -> None:
     family = Mean()
     found = judged(family, data([0.0, 2.0, 10.0, 10.0, 10.0, 10.0]), stop=lambda: True)
     assert len(family.fits) == len(found.fold_errors) == 1 and not found.complete
-    assert found.rows.tolist() == [0, 1] and found.score == 9.0
+    assert [fold.rows.tolist() for fold in found.folds] == [[0, 1]] and found.score == 9.0
 
 
 def test_a_fold_that_cannot_be_judged_does_not_count() -> None:

@@ -83,11 +83,12 @@ def test_over_any_history(story: list[tuple[int, float | None, str]], workers: i
     assert len({trial.parent for trial in promoted}) == len(promoted), "a trial was promoted twice"
     for trial in promoted:
         (parent,) = [one for one in play.outcomes if one.trial.id == trial.parent]
-        assert parent.usable and parent.trial.rung == 0 and trial.rung == last_rung > 0
+        assert parent.usable and trial.rung == parent.trial.rung + 1 <= last_rung
         assert (trial.family, trial.config) == (parent.trial.family, parent.trial.config)
         assert trial.family != "constant"
-    usable = [one for one in play.outcomes if one.usable and one.trial.rung == 0]
-    assert len(promoted) <= max(0, len(usable) // 3)
+    for rung in range(last_rung):
+        usable = [one for one in play.outcomes if one.usable and one.trial.rung == rung]
+        assert sum(trial.rung == rung + 1 for trial in promoted) <= len(usable) // 3
 
 
 @given(st.lists(ends, max_size=20), st.integers(0, 5))

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from lepton_ray.search.rungs import (
     ALL_FOLDS_BELOW,
-    ALWAYS_ALL_FOLDS_BELOW,
     FIRST_RUNG_ROWS,
+    GROWTH,
     N_FOLDS,
+    REPEATED_BELOW,
+    REPEATS,
     Rung,
     ladder,
     splits,
@@ -20,8 +22,13 @@ EVERY = Rung(None, N_FOLDS)
 folded = st.lists(st.integers(0, N_FOLDS - 1), min_size=5, max_size=60).map(np.array)
 
 
+def once(folds: np.ndarray) -> np.ndarray:
+    return folds[:, None]
+
+
 def pairs(folds: np.ndarray, rung: Rung, *, usable: np.ndarray | None = None, timed: bool = False, seed: int = 0):
     usable = np.ones(len(folds), bool) if usable is None else usable
+    folds = once(folds) if folds.ndim == 1 else folds
     return list(splits(folds, rung, usable=usable, timed=timed, rng=np.random.default_rng(seed)))
 
 
@@ -78,11 +85,26 @@ def test_a_part_is_drawn_by_the_seed() -> None:
 @pytest.mark.parametrize(
     "rows, expected",
     [
-        (100, (EVERY,)),
-        (ALWAYS_ALL_FOLDS_BELOW, (Rung(None, 1), EVERY)),
+        (100, (EVERY, Rung(None, N_FOLDS, REPEATS))),
+        (REPEATED_BELOW, (Rung(None, 1), EVERY)),
         (ALL_FOLDS_BELOW, (Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1))),
+        (400_000, (Rung(FIRST_RUNG_ROWS, 1), Rung(GROWTH * FIRST_RUNG_ROWS, 1), Rung(None, 1))),
     ],
 )
 def test_the_ladder_grows_with_the_table(rows: int, expected: tuple[Rung, ...]) -> None:
     assert ladder(rows) == expected
     assert ladder(rows)[-1].rows is None, "the winner is chosen by all rows"
+
+
+def test_folds_that_cannot_be_drawn_again_are_used_once() -> None:
+    assert ladder(100, repeats=1) == (EVERY,)
+
+
+def test_a_repeat_judges_every_row_again_on_other_folds() -> None:
+    rng = np.random.default_rng(0)
+    folds = rng.integers(0, N_FOLDS, (60, REPEATS))
+    found = pairs(folds, Rung(None, N_FOLDS, REPEATS))
+    assert len(found) == N_FOLDS * REPEATS
+    assert found[:N_FOLDS][0][1].tolist() == pairs(folds, EVERY)[0][1].tolist(), "the first repeat is the rung before"
+    judged = np.bincount(np.concatenate([valid for _, valid in found]), minlength=60)
+    assert judged.tolist() == [REPEATS] * 60

@@ -239,10 +239,10 @@ def test_a_body_without_a_length_is_bounded_too(ask: Ask) -> None:
 
 def test_a_model_that_fails_says_so_and_logs_no_value(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def apply(self, state: object, block: Any) -> None:
+        def predict(self, block: Any) -> None:
             raise RuntimeError(f"cannot digest {block.to_pylist()}")
 
-    broken = Bundle(bundle.folder, bundle.id, bundle.manifest, bundle.plan, Broken(), None, bundle.model)  # type: ignore[arg-type]
+    broken = Bundle(bundle.folder, bundle.id, bundle.manifest, bundle.plan, Broken())  # type: ignore[arg-type]
     transport = httpx.ASGITransport(build_app(broken, "churn"))
 
     async def send() -> httpx.Response:
