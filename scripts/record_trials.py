@@ -4,8 +4,8 @@ TABLES are YAML lists; an entry names its rows by ``table`` (a path under FOLDER
 (``classification``, ``friedman1``, … of scikit-learn, with the arguments in ``with``), and gives ``target``, ``drop``,
 ``rows`` (at most so many, drawn by ``seed``) and a ``name``. Each is prepared as a run prepares it. Every family's own
 list and draws from its space are fitted on one core at two rungs (a quarter of the rows, all) and two folds, and judged
-on the fold and on rows held out. One JSON line each, see ``lepton_ray.search.records``; the predictions on at most 2,000
-rows go to OUT's sibling folder ``….predictions``. What is in OUT already is skipped, so that it can be interrupted.
+on the fold and on rows held out. One JSON line each, see ``lepton_ray.search.records``; the predictions on at most
+2,000 rows go to OUT's sibling folder ``….predictions``. What is in OUT is skipped, so that it can be interrupted.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def ready(entry: dict[str, Any], data: Path) -> Ready:
     seed, most = entry.get("seed", 0), entry.get("rows", sys.maxsize)
     if len(frame) > most:
         frame = frame.take(np.sort(np.random.default_rng(seed).choice(len(frame), most, replace=False)))
-    name = entry.get("name") or (f"{source}@{most}" if "rows" in entry else source)
+    name = entry.get("name") or source + (f"@{most}" if "rows" in entry else "") + (f"#{seed}" if seed else "")
     spec = RunSpec(name, target, drop=tuple(entry.get("drop", ())), seed=seed, metric=entry.get("metric", "auto"))
     prepared = prepare(spec, open_source(frame))
     dev, held, schema = prepared.dev, prepared.held, prepared.plan.schema
@@ -153,9 +153,14 @@ def configurations(name: str, task: Task, draws: int) -> list[Config]:
         rng = np.random.default_rng([crc32(name.encode()), len(kind.value)])
         listed = [config for rows in TYPICAL_ROWS for config in family.configs(problem, rows, TYPICAL_COLUMNS)]
         share = draws if kind is Task.BINARY else (draws + 2) // 3
-        for config in [*listed, *(family.sample(problem, rng) for _ in range(share))]:
+        for config in [*listed, *(short(family.sample(problem, rng)) for _ in range(share))]:
             found.setdefault(key_of(name, config), config)
     return list(found.values())
+
+
+def short(config: Config) -> Config:
+    """Three digits are enough for a configuration that may be shipped."""
+    return {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in config.items()}
 
 
 def sampled(y: np.ndarray) -> np.ndarray:

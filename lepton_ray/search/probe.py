@@ -1,4 +1,4 @@
-"""How fast a machine is: a fixed piece of arithmetic on one core, a fifth of a second. It knows no models and no files."""
+"""How fast a machine is: a fixed piece of arithmetic on one core, about a quarter of a second. Knows no models."""
 
 from collections.abc import Callable
 

@@ -1,12 +1,13 @@
 """Trials that were recorded: one JSON line for each table, configuration, rung and fold, and what they make up.
 
-A line that starts with "stamp" says where the records with that stamp were made, one with "source" what a table is. It
-is what the cost model's prior, the portfolio and the simulation are made from. It knows no families and runs nothing.
+A line that starts with "stamp" says where the records with that stamp were made, one with "source" what a table is,
+and one with "keys" holds blends. It is what the cost model's prior, the portfolio and the simulation are made from. It knows no families and runs nothing.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,26 @@ class Record:
         return key_of(self.family, self.config)
 
 
-def line_of(fact: Stamp | TableFacts | Record) -> str:
+@dataclass(frozen=True, slots=True)
+class Blends:
+    """Errors of the mean of two configurations' predictions on one table, at the last rung.
+
+    Attributes:
+        keys: the configurations.
+        errors: for each pair i < j, row by row, the mean of the error on the folds and on the rows held out.
+    """
+
+    table: str
+    keys: tuple[Key, ...]
+    errors: tuple[float, ...]
+
+    def pairs(self) -> Iterator[tuple[Key, Key, float]]:
+        """Every pair with its error."""
+        for (one, other), error in zip(combinations(self.keys, 2), self.errors, strict=True):
+            yield one, other, error
+
+
+def line_of(fact: Stamp | TableFacts | Record | Blends) -> str:
     """One line of JSON, a record's without what is at its default; a table is named by its name."""
     facts = asdict(fact)
     if isinstance(fact, Record):
@@ -127,6 +147,8 @@ def read_records(*files: Path) -> tuple[dict[str, Stamp], list[Record]]:
             try:
                 if "probe_seconds" in facts:
                     stamps[facts["id"]] = Stamp(**facts)
+                elif "keys" in facts:
+                    continue
                 elif "source" in facts:
                     tables[facts["name"]] = TableFacts(**{**facts, "task": Task(facts["task"])})
                 else:
@@ -137,6 +159,21 @@ def read_records(*files: Path) -> tuple[dict[str, Stamp], list[Record]]:
                     "Take the line out, or record the trials again with scripts/record_trials.py.",
                 ) from fault
     return stamps, records
+
+
+def read_blends(*files: Path) -> dict[str, Blends]:
+    """The blends by table; the last ones of a table count.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    found = {}
+    for file in files:
+        for _, facts in _lines(file):
+            if "keys" in facts:
+                keys = tuple((family, config) for family, config in facts["keys"])
+                found[facts["table"]] = Blends(facts["table"], keys, tuple(facts["errors"]))
+    return found
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
