@@ -1,4 +1,4 @@
-"""scripts/mine_costs.py --from recorded.jsonl… [--without TABLE] [--out FILE]: the cost model's prior, byte for byte."""
+"""scripts/mine_costs.py --from recorded.jsonl… [--without TABLE] [--out FILE]: the cost prior, byte for byte."""
 
 import argparse
 import json

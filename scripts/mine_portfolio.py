@@ -20,10 +20,8 @@ def main() -> int:
     for source in asked.without:
         records = without(records, source)
     mined = mine_portfolio(recorded_tables(records), read_blends(*asked.recorded)).to_dict()
-    lines = [
-        f'  "{name}": [\n' + ",\n".join(f"    {json.dumps(one)}" for one in mined[name]) + "\n  ]" for name in mined
-    ]
-    asked.out.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    lists = [f'"{name}": [\n' + ",\n".join(map(json.dumps, entries)) + "\n]" for name, entries in mined.items()]
+    asked.out.write_text("{\n" + ",\n".join(lists) + "\n}\n", encoding="utf-8")
     return 0
 
 

@@ -14,7 +14,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.search.desk import Assignment
 from lepton_ray.search.policy import Stop, Wait
 from lepton_ray.search.records import Config
-from lepton_ray.search.trial import Outcome, Trial
+from lepton_ray.search.trial import DONE, Outcome, Trial
 
 ETA = 4.0
 
@@ -67,10 +67,8 @@ class Asha:
         """Decide whether the trial goes on."""
         self._running -= 1
         trial = outcome.trial
-        if outcome.error is None or outcome.state != "done":
+        if outcome.error is None or outcome.state != DONE:
             return
-        if self._halving.goes_on(trial.parent or trial.id, trial.rung, outcome.error):
-            parent = trial.parent or trial.id
-            self._continued.append(
-                Trial(f"{parent}+{trial.rung + 1}", trial.family, trial.config, trial.rung + 1, parent)
-            )
+        first, above = trial.parent or trial.id, trial.rung + 1
+        if self._halving.goes_on(first, trial.rung, outcome.error):
+            self._continued.append(Trial(f"{first}+{above}", trial.family, trial.config, above, first))

@@ -1,4 +1,4 @@
-"""The cost model's prior from recorded trials: per family a ridge regression whose intercept differs from table to table.
+"""The cost model's prior from recorded trials: a ridge regression per family, its intercept another on each table.
 
 Each table's offset is a draw of its own, and so is each trial around it; the coefficients are pulled to "seconds are
 proportional to work". The two variances and the coefficients are found in turn. A table's offset is measured from
@@ -94,7 +94,7 @@ def _fit(tables: Mapping[str, Group]) -> _Fit:
         parts = [_weighed(group, between, within) for group in groups]
         precision = pull + sum(part[0] for part in parts)
         wanted = pull @ PULL + sum(part[1] for part in parts)
-        cov = np.linalg.inv(precision)
+        cov: Floats = np.linalg.inv(precision).astype(np.float64)
         mean = cov @ wanted
         misses, excess, squares, freedom = [], [], 0.0, 0
         for group, part in zip(groups, parts, strict=True):

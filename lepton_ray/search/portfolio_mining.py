@@ -86,14 +86,16 @@ def _costs(sheets: Sequence[_Sheet], weights: Floats) -> Floats:
     """Relative seconds, the weighted geometric mean over the tables where each configuration was recorded."""
     logs = np.array([np.log(sheet.seconds / np.nanmedian(sheet.seconds)) for sheet in sheets])
     there = np.isfinite(logs) * weights[:, None]
-    return np.exp(np.nansum(np.where(there > 0, logs, 0.0) * there, axis=0) / there.sum(axis=0))
+    means: Floats = np.where(there > 0, logs, 0.0) * there
+    return np.asarray(np.exp(means.sum(axis=0) / there.sum(axis=0)), dtype=np.float64)
 
 
 def _standing(sheets: Sequence[_Sheet], weights: Floats) -> Floats:
     """The weighted mean error of each configuration alone: who comes next once nobody adds anything."""
     alone = np.array([np.diag(sheet.pairs) for sheet in sheets])
     there = np.isfinite(alone) * weights[:, None]
-    return np.where(np.isfinite(alone), alone, 0.0).T @ weights / there.sum(axis=0)
+    means: Floats = np.where(np.isfinite(alone), alone, 0.0).T @ weights / there.sum(axis=0)
+    return means
 
 
 def _sheet(table: RecordedTable, keys: Sequence[Key], blends: Blends | None) -> _Sheet:

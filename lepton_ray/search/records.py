@@ -1,7 +1,8 @@
 """Trials that were recorded: one JSON line for each table, configuration, rung and fold, and what they make up.
 
-A line that starts with "stamp" says where the records with that stamp were made, one with "source" what a table is,
-and one with "keys" holds blends. It is what the cost model's prior, the portfolio and the simulation are made from. It knows no families and runs nothing.
+A line that has "probe_seconds" says where the records with that stamp were made, one that has "source" what a table is,
+and one that has "keys" holds blends. The cost model's prior, the portfolio and the simulation are made from such lines.
+It knows no families and runs nothing.
 """
 
 import json

@@ -83,8 +83,12 @@ class Story:
 
     def held_errors(self, table: RecordedTable, world: World) -> tuple[float, ...]:
         """After each outcome, the held-out error of the best one so far; infinite while there is none."""
-        champions = accumulate(self.outcomes, lambda one, other: best((one, other)) or one)
-        return tuple(held_error(champion, table, world) for champion in champions)
+        errors: list[float] = []
+        champion: Outcome | None = None
+        for outcome in self.outcomes:
+            champion = best((outcome,) if champion is None else (champion, outcome))
+            errors.append(float("inf") if champion is None else held_error(champion, table, world))
+        return tuple(errors)
 
     def spend_to_reach(self, error: float, table: RecordedTable, world: World) -> float | None:
         """Dollars billed until the best one's held-out error was no more than ``error``; None: never."""
@@ -93,9 +97,7 @@ class Story:
 
 
 def held_error(outcome: Outcome, table: RecordedTable, world: World) -> float:
-    """The recorded error on rows that no decision saw."""
-    if not outcome.usable:
-        return float("inf")
+    """The recorded error on rows that no decision saw, of an outcome that left a model."""
     trial = outcome.trial
     return table.rungs[world.levels[trial.rung][0]][key_of(trial.family, trial.config)].held_error
 
