@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from lepton_ray.search.cost import CostModel
-from lepton_ray.search.cost_mining import mine_prior, size_of
-from lepton_ray.search.records import read_records, without
-from lepton_ray.search.trial import DONE
+from lepton_ray.search.cost_mining import mine_prior, timed_trials
+from lepton_ray.search.records import read_records
 
 
 def main() -> int:
@@ -28,17 +27,18 @@ def main() -> int:
     stamps, records = read_records(*asked.recorded)
     rng = np.random.default_rng(asked.seed)
     found: dict[str, list[float]] = defaultdict(list)
-    for source in sorted({record.table.source for record in records}):
-        prior = mine_prior(without(records, source), stamps)
-        for table in sorted({record.table.name for record in records if record.table.source == source}):
-            trials = [one for one in records if one.table.name == table and one.state == DONE]
-            model = CostModel.begin(prior, stamps[trials[0].stamp].probe_seconds)
-            for number in rng.permutation(len(trials))[: asked.most]:
-                trial = trials[number]
-                ratio = model.quantile(trial.family, size_of(trial)) / max(trial.seconds, 1e-4)
-                for group in ("all", f"family {trial.family}", f"table {table}"):
-                    found[group].append(ratio)
-                model = model.observe(trial.family, size_of(trial), trial.seconds)
+    sources = {record.table.name: record.table.source for record in records}
+    trials = timed_trials(records, stamps)
+    for table in sorted(sources):
+        prior = mine_prior([one for one in trials if sources[one.table] != sources[table]], 1.0)
+        own = [one for one in trials if one.table == table]
+        model = CostModel.begin(prior, 1.0)
+        for number in rng.permutation(len(own))[: asked.most]:
+            trial = own[number]
+            ratio = model.quantile(trial.family, trial.size) / max(trial.seconds, 1e-4)
+            for group in ("all", f"family {trial.family}", f"table {table}"):
+                found[group].append(ratio)
+            model = model.observe(trial.family, trial.size, trial.seconds)
     for group, ratios in found.items():
         under, median = float(np.mean(np.array(ratios) >= 1)), float(np.median(ratios))
         print(json.dumps({"of": group, "trials": len(ratios), "under": round(under, 3), "median": round(median, 2)}))

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from lepton_ray.search import cost
-from lepton_ray.search.cost_mining import mine_prior
+from lepton_ray.search.cost_mining import mine_prior, timed_trials
 from lepton_ray.search.records import read_records, without
+from lepton_ray.search.trial import DONE
 
 
 def main() -> int:
@@ -19,7 +20,9 @@ def main() -> int:
     stamps, records = read_records(*asked.recorded)
     for source in asked.without:
         records = without(records, source)
-    asked.out.write_text(json.dumps(mine_prior(records, stamps).to_dict(), indent=1) + "\n", encoding="utf-8")
+    probe = next(stamps[one.stamp] for one in records if one.state == DONE).probe_seconds
+    prior = mine_prior(timed_trials(records, stamps), probe)
+    asked.out.write_text(json.dumps(prior.to_dict(), indent=1) + "\n", encoding="utf-8")
     return 0
 
 

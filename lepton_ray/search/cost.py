@@ -32,7 +32,7 @@ PROBE_WIDTH = 0.25
 UNSEEN_WIDTH, UNSEEN_SLOPE_WIDTH, UNSEEN_NOISE = 1.4, 0.3, 0.5
 """Of a family that nobody recorded: of its level, of its exponent of work, and of a trial around both."""
 UNSEEN_WEIGHT = 2.0
-FARTHEST = 3.0
+FARTHEST = 4.0
 """Standard deviations beyond which a trial counts as if it were that far off: a stall is not a law."""
 
 
@@ -68,6 +68,7 @@ class Law:
 
     Attributes:
         noise: variance of one trial's log seconds; ``weight``: how many trials' worth it is known.
+        tail: the 90 % quantile of new tables' trials, in the normal's; upper quantiles are stretched by it.
     """
 
     centre: Floats
@@ -75,15 +76,16 @@ class Law:
     cov: Floats
     noise: float
     weight: float
+    tail: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         arrays = {"centre": self.centre.tolist(), "mean": self.mean.tolist(), "cov": self.cov.tolist()}
-        return {**arrays, "noise": self.noise, "weight": self.weight}
+        return {**arrays, "noise": self.noise, "weight": self.weight, "tail": self.tail}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
         arrays = {name: np.array(facts[name], dtype=np.float64) for name in ("centre", "mean", "cov")}
-        return cls(**arrays, noise=facts["noise"], weight=facts["weight"])
+        return cls(**arrays, noise=facts["noise"], weight=facts["weight"], tail=facts["tail"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +171,17 @@ class CostModel:
 
     def quantile(self, key: str, size: Size, q: float = 0.9) -> float:
         """The seconds that a trial of this size stays below with probability ``q``."""
+        mean, width = self.predict(key, size)
+        widths = NormalDist().inv_cdf(q) * (self.prior.law(key, size).tail if q > 0.5 else 1.0)
+        log_seconds = mean + widths * width
+        return math.exp(min(max(log_seconds, math.log(SHORTEST_SECONDS)), math.log(LONGEST_SECONDS)))
+
+    def predict(self, key: str, size: Size) -> tuple[float, float]:
+        """Mean and standard deviation of the log seconds of a trial of this size."""
         model = self._with(key, size)
         at, noise = model._row(key, size), model.known[key][1]
         width = math.sqrt(max(0.0, float(at @ model.cov @ at)) + noise)
-        log_seconds = float(at @ model.mean) + NormalDist().inv_cdf(q) * width + math.log(size.fits)
-        return math.exp(min(max(log_seconds, math.log(SHORTEST_SECONDS)), math.log(LONGEST_SECONDS)))
+        return float(at @ model.mean) + math.log(size.fits), width
 
     def _with(self, key: str, size: Size) -> Self:
         """The same, with the family's prior beside what is known."""

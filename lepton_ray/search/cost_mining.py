@@ -6,14 +6,15 @@ coefficients that were fitted without that table, so the width is what a new tab
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
 from lepton_ray.errors import DataError
 from lepton_ray.money.forecast import SHORTEST_SECONDS
-from lepton_ray.search.cost import CostPrior, Floats, Law, Size
-from lepton_ray.search.records import Record, Stamp
+from lepton_ray.search.cost import CostModel, CostPrior, Floats, Law, Size
+from lepton_ray.search.records import Key, Record, Stamp
 from lepton_ray.search.trial import DONE
 
 PULL = np.array([0.0, 1.0, 0.0, 0.0, 0.0])
@@ -22,6 +23,8 @@ TURNS = 8
 LEAST_WIDTH = 0.1
 NOISE_WEIGHT = 6.0
 """Trials that the mined noise is worth: tables differ in how regular their trials are."""
+ADMITTED, TAIL_WEIGHT, TAIL_RANGE = 0.9, 20.0, (0.6, 1.6)
+"""The quantile that a tail is measured at, how many trials' worth of a normal one it is mixed with, and its limits."""
 DIGITS = 6
 
 
@@ -33,14 +36,18 @@ class Group:
     y: Floats
 
 
-def size_of(record: Record) -> Size:
-    """The size of a recorded trial."""
-    table = record.table
-    return Size(record.work, record.train_rows, table.columns, max(table.classes, 1))
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A trial: one configuration at one rung of one table, over all the folds that were done."""
+
+    family: str
+    table: str
+    size: Size
+    seconds: float
 
 
-def mine_prior(records: Iterable[Record], stamps: Mapping[str, Stamp]) -> CostPrior:
-    """The prior of these records; times are first brought to the speed of the first stamp's machine.
+def timed_trials(records: Iterable[Record], stamps: Mapping[str, Stamp]) -> list[Timed]:
+    """The trials of these records, their CPU seconds as the machine of the first record would have taken.
 
     Raises:
         DataError: there is no record that was done.
@@ -49,16 +56,59 @@ def mine_prior(records: Iterable[Record], stamps: Mapping[str, Stamp]) -> CostPr
     if not done:
         raise DataError("There is no finished trial to learn costs from.", "Record some with scripts/record_trials.py.")
     probe = stamps[done[0].stamp].probe_seconds
-    by_family: dict[str, dict[str, list[Record]]] = {}
+    grouped: dict[tuple[str, Key, int], list[Record]] = {}
     for record in done:
-        by_family.setdefault(record.family, {}).setdefault(record.table.name, []).append(record)
+        grouped.setdefault((record.table.name, record.key, record.rung), []).append(record)
+    return [_timed(folds, stamps, probe) for folds in grouped.values()]
+
+
+def _timed(folds: Sequence[Record], stamps: Mapping[str, Stamp], probe: float) -> Timed:
+    first = folds[0]
+    seconds = sum(one.seconds * probe / stamps[one.stamp].probe_seconds for one in folds)
+    work, outputs = float(np.mean([one.work for one in folds])), max(first.table.classes, 1)
+    size = Size(work, first.train_rows, first.table.columns, outputs, len(folds))
+    return Timed(first.family, first.table.name, size, seconds)
+
+
+def mine_prior(trials: Sequence[Timed], probe_seconds: float) -> CostPrior:
+    """The prior of these trials, timed on a machine whose probe took ``probe_seconds``."""
+    prior = _plain_prior(trials, probe_seconds)
+    tails = _tails(trials)
+    laws = {family: replace(law, tail=tails.get(family, 1.0)) for family, law in prior.laws.items()}
+    return replace(prior, laws=laws)
+
+
+def _plain_prior(trials: Sequence[Timed], probe_seconds: float) -> CostPrior:
+    by_family: dict[str, dict[str, list[Timed]]] = {}
+    for trial in trials:
+        by_family.setdefault(trial.family, {}).setdefault(trial.table, []).append(trial)
     fits = {
-        family: _fit({name: _group(tables[name], stamps, probe) for name in sorted(tables)})
+        family: _fit({name: _group(tables[name]) for name in sorted(tables)})
         for family, tables in sorted(by_family.items())
     }
     shared = _shared([fit.offsets for family, fit in fits.items() if family != "constant"])
     laws = {family: _rounded(fit.law(shared)) for family, fit in fits.items()}
-    return CostPrior(probe, _round(shared), _per_cell(done, stamps, probe), laws)
+    return CostPrior(probe_seconds, _round(shared), _per_cell(trials), laws)
+
+
+def _tails(trials: Sequence[Timed]) -> dict[str, float]:
+    """Each family's ``Law.tail``: each table in turn is met trial by trial, with the prior of the others."""
+    misses: dict[str, list[float]] = {}
+    tables = sorted({trial.table for trial in trials})
+    for table in tables if len(tables) > 1 else ():
+        model = CostModel.begin(_plain_prior([one for one in trials if one.table != table], 1.0))
+        own = [one for one in trials if one.table == table]
+        for number in np.random.default_rng(0).permutation(len(own)):
+            trial = own[number]
+            mean, width = model.predict(trial.family, trial.size)
+            misses.setdefault(trial.family, []).append((np.log(max(trial.seconds, SHORTEST_SECONDS)) - mean) / width)
+            model = model.observe(trial.family, trial.size, trial.seconds)
+    found = {}
+    for family, ends in misses.items():
+        tail = float(np.quantile(ends, ADMITTED)) / NormalDist().inv_cdf(ADMITTED)
+        known = len(ends) / (len(ends) + TAIL_WEIGHT)
+        found[family] = _round(float(np.clip(1.0 + known * (tail - 1.0), *TAIL_RANGE)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +129,9 @@ class _Fit:
         return Law(self.centre, self.mean, cov, self.within, NOISE_WEIGHT)
 
 
-def _group(records: Sequence[Record], stamps: Mapping[str, Stamp], probe: float) -> Group:
-    seconds = [max(record.seconds, SHORTEST_SECONDS) * probe / stamps[record.stamp].probe_seconds for record in records]
-    return Group(np.array([size_of(record).features for record in records]), np.log(seconds))
+def _group(trials: Sequence[Timed]) -> Group:
+    logs = [np.log(max(trial.seconds / trial.size.fits, SHORTEST_SECONDS)) for trial in trials]
+    return Group(np.array([trial.size.features for trial in trials]), np.array(logs))
 
 
 def _fit(tables: Mapping[str, Group]) -> _Fit:
@@ -130,9 +180,9 @@ def _shared(offsets: Sequence[Mapping[str, float]]) -> float:
     return max(float(np.mean(products)), LEAST_WIDTH**2) if products else LEAST_WIDTH**2
 
 
-def _per_cell(records: Sequence[Record], stamps: Mapping[str, Stamp], probe: float) -> tuple[float, float]:
+def _per_cell(trials: Sequence[Timed]) -> tuple[float, float]:
     """Log seconds against log cells, over all families but the constant; the slope is kept between 0.5 and 1."""
-    group = _group([one for one in records if one.family != "constant"] or records, stamps, probe)
+    group = _group([one for one in trials if one.family != "constant"] or trials)
     cells = group.x[:, 2] + group.x[:, 3]
     slope = float(np.clip(np.polyfit(cells, group.y, 1)[0], 0.5, 1.0)) if len(set(cells.tolist())) > 1 else 1.0
     return _round(float(np.mean(group.y - slope * cells))), _round(slope)

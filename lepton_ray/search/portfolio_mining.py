@@ -47,7 +47,8 @@ def mine_portfolio(tables: Sequence[RecordedTable], blends: Mapping[str, Blends]
     keys = sorted(found)
     if not keys:
         raise DataError("There is no finished trial to mine.", "Record some with scripts/record_trials.py.")
-    sheets = [_sheet(table, keys, blends.get(table.facts.name)) for table in tables]
+    named = sorted(tables, key=lambda table: table.facts.name)
+    sheets = [_sheet(table, keys, blends.get(table.facts.name)) for table in named]
     orders = {}
     for sheet in sheets:
         nearness = np.array([np.exp(-(sheet.place.distance(other.place) ** 2) / 2.0) for other in sheets])
