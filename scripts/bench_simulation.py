@@ -2,8 +2,10 @@
 
 For each recorded table, number of workers and seed: ASHA (η = 4) runs through the whole recorded space; ours, with a
 portfolio mined without that table's source, runs on the same trials and workers at the same price. Both end with a
-greedy ensemble over the folds' predictions, judged on the rows held out. One JSON line each: dollars billed until that
-error was reached, and in the end. Needs the predictions that ``record_trials.py`` left beside the file.
+greedy ensemble over the folds' predictions, judged on the rows held out. One JSON line each: the error that ASHA ends
+with, the dollars that each had been billed when it first was there, and in the end. The last lines hold the medians of
+our dollars until then over ASHA's in the end (what its user pays), and over ASHA's until then (which nobody can know).
+Needs the predictions that ``record_trials.py`` left beside the file.
 """
 
 import argparse
@@ -40,22 +42,20 @@ NODE = Node(Dollars(48_000))  # a vCPU of an m5.xlarge
 
 def ensemble_error(keys: list[Key], metric: str, truth: list[np.ndarray], said: Predicted) -> float:
     """The held-out error of a greedy ensemble with replacement (Caruana et al. 2004), chosen on the folds."""
-    error, total, best = METRICS[metric].error, None, np.inf
-    held: np.ndarray | None = None
-    for step in range(STEPS):
-        tried = {}
-        for key in keys:
-            means = [part / (step + 1) for part in (said[key][:-1] if total is None else map(np.add, total, said[key]))]
-            tried[key] = float(np.mean([error(y, mean) for y, mean in zip(truth, means, strict=False)]))
-        key = min(tried, key=lambda one: tried[one])
-        if tried[key] >= best:
+    error = METRICS[metric].error
+    total = [np.zeros_like(part) for part in said[keys[0]]]
+    best, ensemble = np.inf, total
+    for size in range(1, STEPS + 1):
+        tried = {key: [(a + b) / size for a, b in zip(total, said[key], strict=True)] for key in keys}
+        errors = {
+            key: np.mean([error(y, mean) for y, mean in zip(truth[:-1], tried[key][:-1], strict=True)]) for key in keys
+        }
+        key = min(errors, key=lambda one: errors[one])
+        if errors[key] >= best:
             break
-        best = tried[key]
-        total = [np.array(part) for part in (said[key][:-1] if total is None else map(np.add, total, said[key]))]
-        held = said[key][-1] if held is None else held + said[key][-1]
-        members = step + 1
-    assert held is not None
-    return error(truth[-1], held / members)
+        best, ensemble = errors[key], tried[key]
+        total = [mean * size for mean in ensemble]
+    return error(truth[-1], ensemble[-1])
 
 
 def curve(story: Story, judge: Callable[[list[Key]], float], last: int) -> list[tuple[float, float]]:
@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     records, blends = read_records(asked.recorded)[1], read_blends(asked.recorded)
-    ratios: dict[int, list[float]] = {workers: [] for workers in asked.workers}
+    found: dict[int, list[dict]] = {workers: [] for workers in asked.workers}
     for table in recorded_tables(records):
         facts = table.facts
         files = predictions_of(table, asked.recorded.with_suffix(".predictions") / facts.name)
@@ -114,16 +114,17 @@ def main() -> int:
         names = sorted({key[0] for key in table.everywhere()})
         portfolio = ordered(facts.problem, facts.rows, facts.columns, names, mined)
         for workers in asked.workers:
-            world = World((NODE,) * workers)
             for seed in range(asked.seeds):
-                found = compared(table, world, portfolio, seed, files)
-                spent = found["our_until"]
-                ratios[workers].append(
-                    np.inf if spent is None else spent / (found["asha_until"] or found["asha_billed"])
-                )
-                print(json.dumps({"table": facts.name, "workers": workers, "seed": seed, **found}), flush=True)
-    for workers, found_ratios in ratios.items():
-        print(json.dumps({"workers": workers, "median_spend_ratio": float(np.median(found_ratios))}))
+                one = compared(table, World((NODE,) * workers), portfolio, seed, files)
+                found[workers].append(one)
+                print(json.dumps({"table": facts.name, "workers": workers, "seed": seed, **one}), flush=True)
+    for workers, all_of in found.items():
+        ours = [np.inf if one["our_until"] is None else one["our_until"] for one in all_of]
+        medians = {
+            f"of_{end}": float(np.median([spent / one[end] for spent, one in zip(ours, all_of, strict=True)]))
+            for end in ("asha_billed", "asha_until")
+        }
+        print(json.dumps({"workers": workers, "searches": len(ours), **medians}))
     return 0
 
 

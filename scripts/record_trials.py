@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -38,7 +39,7 @@ from lepton_ray.models.registry import installed  # noqa: E402
 from lepton_ray.on_host.preparation import open_table, prepare  # noqa: E402
 from lepton_ray.search.evaluation import Labelled, evaluate  # noqa: E402
 from lepton_ray.search.probe import probe  # noqa: E402
-from lepton_ray.search.records import Record, Stamp, TableFacts, key_of, line_of, read_records  # noqa: E402
+from lepton_ray.search.records import Key, Record, Stamp, TableFacts, key_of, line_of, read_records  # noqa: E402
 from lepton_ray.search.rungs import N_FOLDS, Rung, splits  # noqa: E402
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL  # noqa: E402
 from lepton_ray.spec import RunSpec  # noqa: E402
@@ -48,6 +49,7 @@ from lepton_ray.training.metrics import METRICS  # noqa: E402
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "lightgbm", "catboost", "torch")
 FOLDS, QUARTER, MOST_JUDGED = 2, 4, 2_000
+Place = tuple[str, Key, int, int]
 TYPICAL_ROWS, TYPICAL_COLUMNS = (500, 5_000, 50_000), 20
 
 
@@ -228,14 +230,12 @@ def keep_truth(folder: Path, table: Ready) -> None:
     np.savez_compressed(place / "truth.npz", **labels)
 
 
-def plan_of(table: Ready, families: list[str], draws: int) -> Iterator[dict[str, Any]]:
-    """What is to be recorded on a table: the cheap rung of a family first."""
+def plan_of(table: Ready, families: list[str], draws: int) -> Iterator[tuple[str, Config, list[tuple[int, int]]]]:
+    """What is to be recorded on a table: family, configuration, and the rungs and folds, the cheap rung first."""
+    places = [(rung, fold) for rung in (0, 1) for fold in range(FOLDS)]
     for name in families:
-        configs = configurations(name, table.problem.task, draws)
-        for rung in (0, 1):
-            for config in configs:
-                for fold in range(FOLDS):
-                    yield {"table": table.facts, "family": name, "config": config, "rung": rung, "fold": fold}
+        for config in configurations(name, table.problem.task, draws):
+            yield name, config, places
 
 
 def stamped() -> Stamp:
@@ -259,36 +259,52 @@ def main() -> int:
     parser.add_argument("--families", help="comma separated; else all that are installed")
     parser.add_argument("--draws", type=int, default=6, help="configurations from each family's space")
     parser.add_argument("--limit", type=float, default=12.0, help="CPU seconds of one fit")
+    parser.add_argument("--allowance", type=float, default=20.0, help="CPU seconds of a family on a table")
     parser.add_argument("--rows", type=int, help="no more rows of any table than these")
     asked = parser.parse_args()
-    done = set()
+    done: set[Place] = set()
+    spent: dict[tuple[str, str], float] = defaultdict(float)
     if asked.out.exists():
         text = asked.out.read_text()
         asked.out.write_text(text[: text.rfind("\n") + 1])  # a line that was cut off
-        done = {(one.table.name, one.key, one.rung, one.fold) for one in read_records(asked.out)[1]}
-    families = asked.families.split(",") if asked.families else installed()
-    folder = asked.out.with_suffix(".predictions")
-    stamp = stamped()
+        for one in read_records(asked.out)[1]:
+            done.add((one.table.name, one.key, one.rung, one.fold))
+            spent[one.table.name, one.family] += one.seconds
     with asked.out.open("a") as out:
-        print(line_of(stamp), file=out)
-        for entry in [entry for file in asked.tables for entry in yaml.safe_load(file.read_text())]:
-            if asked.rows is not None:
-                entry["rows"] = min(asked.rows, entry.get("rows", asked.rows))
-            table = ready(entry, asked.data)
-            keep_truth(folder, table)
-            print(line_of(table.facts), file=out)
-            views: dict[View, tuple[Matrix, Matrix]] = {}
-            for facts in plan_of(table, families, asked.draws):
-                if (table.facts.name, key_of(facts["family"], facts["config"]), facts["rung"], facts["fold"]) in done:
-                    continue
-                view = family_named(facts["family"]).view
-                views[view] = views.get(view) or table.views(view)
-                record = tried(table, views[view], {**facts, "stamp": stamp.id}, asked.limit, folder)
-                print(line_of(record), file=out, flush=True)
-            print(
-                table.facts.name, table.facts.rows, table.facts.columns, f"{time.process_time():.0f} s", file=sys.stderr
-            )
+        record_all(asked, done, spent, lambda fact: print(line_of(fact), file=out, flush=True))
     return 0
+
+
+def record_all(
+    asked: argparse.Namespace,
+    done: set[Place],
+    spent: dict[tuple[str, str], float],
+    write: Callable[[Stamp | TableFacts | Record], None],
+) -> None:
+    """Record what is not done yet; a family that has spent its allowance on a table begins no other configuration."""
+    families = asked.families.split(",") if asked.families else installed()
+    folder, stamp = asked.out.with_suffix(".predictions"), stamped()
+    write(stamp)
+    for entry in [entry for file in asked.tables for entry in yaml.safe_load(file.read_text())]:
+        if asked.rows is not None:
+            entry["rows"] = min(asked.rows, entry.get("rows", asked.rows))
+        table = ready(entry, asked.data)
+        keep_truth(folder, table)
+        write(table.facts)
+        views: dict[View, tuple[Matrix, Matrix]] = {}
+        for name, config, places in plan_of(table, families, asked.draws):
+            open_places = [at for at in places if (table.facts.name, key_of(name, config), *at) not in done]
+            begun = len(open_places) < len(places)
+            if not open_places or (spent[table.facts.name, name] > asked.allowance and not begun):
+                continue
+            view = family_named(name).view
+            views[view] = views.get(view) or table.views(view)
+            for rung, fold in open_places:
+                where = {"table": table.facts, "stamp": stamp.id, "rung": rung, "fold": fold}
+                one = tried(table, views[view], {**where, "family": name, "config": config}, asked.limit, folder)
+                spent[table.facts.name, name] += one.seconds
+                write(one)
+        print(table.facts, f"{time.process_time():.0f} s so far", file=sys.stderr)
 
 
 if __name__ == "__main__":
