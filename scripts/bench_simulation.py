@@ -1,10 +1,10 @@
 """scripts/bench_simulation.py recorded.jsonl: what our search spends for what Tune's ASHA comes to, in virtual time.
 
 For each recorded table, number of workers and seed: ASHA (η = 4) runs through the whole recorded space; ours, with a
-portfolio mined without that table's source, runs on the same trials and workers at the same price. Both end with a
-greedy ensemble over the folds' predictions, judged on the rows held out. One JSON line each: the error that ASHA ends
-with, the dollars that each had been billed when it first was there, and in the end. The last lines hold the medians of
-our dollars until then over ASHA's in the end (what its user pays), and over ASHA's until then (which nobody can know).
+portfolio and costs mined without that table's source, runs on the same trials and workers at the same price. Both end
+with the greedy ensemble of a run, judged on the rows held out. One JSON line each: the error that ASHA ends with, the
+dollars that each had been billed when it first was there, and in the end. The last lines hold the medians of our
+dollars until then over ASHA's in the end (what its user pays), and over ASHA's until then (which nobody can know).
 Needs the predictions that ``record_trials.py`` left beside the file.
 """
 
@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,10 @@ from record_blends import Predicted, predictions_of  # noqa: E402
 from lepton_ray.money.budget import Budget  # noqa: E402
 from lepton_ray.money.dollars import Dollars  # noqa: E402
 from lepton_ray.search.asha import Asha  # noqa: E402
+from lepton_ray.search.bias import Judged  # noqa: E402
+from lepton_ray.search.cost import CostModel  # noqa: E402
+from lepton_ray.search.cost_mining import mine_prior, timed_trials  # noqa: E402
+from lepton_ray.search.ensemble import Candidate, Room, greedy  # noqa: E402
 from lepton_ray.search.portfolio import ordered  # noqa: E402
 from lepton_ray.search.portfolio_mining import mine_portfolio  # noqa: E402
 from lepton_ray.search.records import (  # noqa: E402
@@ -36,26 +41,18 @@ from lepton_ray.search.records import (  # noqa: E402
 from lepton_ray.search.simulation import Node, Story, World, desk_over, simulate  # noqa: E402
 from lepton_ray.training.metrics import METRICS  # noqa: E402
 
-STEPS, POINTS, HOURS = 10, 24, 10.0
+POINTS, HOURS = 24, 10.0
 NODE = Node(Dollars(48_000))  # a vCPU of an m5.xlarge
 
 
 def ensemble_error(keys: list[Key], metric: str, truth: list[np.ndarray], said: Predicted) -> float:
-    """The held-out error of a greedy ensemble with replacement (Caruana et al. 2004), chosen on the folds."""
-    error = METRICS[metric].error
-    total = [np.zeros_like(part) for part in said[keys[0]]]
-    best, ensemble = np.inf, total
-    for size in range(1, STEPS + 1):
-        tried = {key: [(a + b) / size for a, b in zip(total, said[key], strict=True)] for key in keys}
-        errors = {
-            key: np.mean([error(y, mean) for y, mean in zip(truth[:-1], tried[key][:-1], strict=True)]) for key in keys
-        }
-        key = min(errors, key=lambda one: errors[one])
-        if errors[key] >= best:
-            break
-        best, ensemble = errors[key], tried[key]
-        total = [mean * size for mean in ensemble]
-    return error(truth[-1], ensemble[-1])
+    """The held-out error of the blend that a run would choose, judged on the folds."""
+    folds = np.repeat(np.arange(len(truth) - 1), [len(y) for y in truth[:-1]])
+    judged = Judged(np.concatenate(truth[:-1]), folds=folds)
+    candidates = [Candidate(str(number), np.concatenate(said[key][:-1])) for number, key in enumerate(keys)]
+    found = greedy(METRICS[metric], judged, candidates, rows=np.arange(len(folds)), room=Room())
+    held = sum(share * said[keys[int(number)]][-1] for number, share in found.shares)
+    return METRICS[metric].error(truth[-1], np.asarray(held))
 
 
 def curve(story: Story, judge: Callable[[list[Key]], float], last: int) -> list[tuple[float, float]]:
@@ -69,7 +66,7 @@ def curve(story: Story, judge: Callable[[list[Key]], float], last: int) -> list[
     return [(dollars, judge(found)) for dollars, found in sets if found]
 
 
-def compared(table: RecordedTable, world: World, portfolio: list[tuple[str, dict]], seed: int, files: tuple) -> dict:
+def compared(table: RecordedTable, world: World, seed: int, files: tuple, **mined: Any) -> dict[str, Any]:
     """Both searches over one table."""
     truth, said = files
     last = len(world.levels) - 1
@@ -84,7 +81,7 @@ def compared(table: RecordedTable, world: World, portfolio: list[tuple[str, dict
         judge,
         last,
     )
-    story = simulate(desk_over(table, world, budget, portfolio=portfolio, seed=seed), table, world, seed=seed)
+    story = simulate(desk_over(table, world, budget, seed=seed, **mined), table, world, seed=seed)
     ours = curve(story, judge, last)
     target = asha[-1][1]
 
@@ -105,17 +102,20 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 1000])
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
-    records, blends = read_records(asked.recorded)[1], read_blends(asked.recorded)
-    found: dict[int, list[dict]] = {workers: [] for workers in asked.workers}
+    (stamps, records), blends = read_records(asked.recorded), read_blends(asked.recorded)
+    found: dict[int, list[dict[str, Any]]] = {workers: [] for workers in asked.workers}
     for table in recorded_tables(records):
         facts = table.facts
         files = predictions_of(table, asked.recorded.with_suffix(".predictions") / facts.name)
-        mined = mine_portfolio(recorded_tables(without(records, facts.source)), blends)
-        names = sorted({key[0] for key in table.everywhere()})
-        portfolio = ordered(facts.problem, facts.rows, facts.columns, names, mined)
+        others, names = without(records, facts.source), sorted({key[0] for key in table.everywhere()})
+        listed = mine_portfolio(recorded_tables(others), blends)
+        mined = {
+            "portfolio": ordered(facts.problem, facts.rows, facts.columns, names, listed),
+            "costs": CostModel.begin(mine_prior(timed_trials(others, stamps), 1.0)),
+        }
         for workers in asked.workers:
             for seed in range(asked.seeds):
-                one = compared(table, World((NODE,) * workers), portfolio, seed, files)
+                one = compared(table, World((NODE,) * workers), seed, files, **mined)
                 found[workers].append(one)
                 print(json.dumps({"table": facts.name, "workers": workers, "seed": seed, **one}), flush=True)
     for workers, all_of in found.items():

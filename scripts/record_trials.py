@@ -116,7 +116,7 @@ def ready(entry: dict[str, Any], data: Path) -> Ready:
     spec = RunSpec(name, target, drop=tuple(entry.get("drop", ())), seed=seed, metric=entry.get("metric", "auto"))
     prepared = prepare(spec, open_source(frame))
     dev, held, schema = prepared.dev, prepared.held, prepared.plan.schema
-    spare = np.zeros(len(dev.y), bool) if held is not None else dev.folds == N_FOLDS - 1
+    spare = np.zeros(len(dev.y), bool) if held is not None else dev.folds[:, 0] == N_FOLDS - 1
 
     def views(view: View) -> tuple[Matrix, Matrix]:
         step = for_schema(schema, view)
@@ -125,7 +125,7 @@ def ready(entry: dict[str, Any], data: Path) -> Ready:
         return matrix, matrix.rows(spare) if held is None else step.apply(state, held.table)
 
     held_y = dev.y[spare] if held is None else held.y
-    usable, folds = dev.usable & ~spare, np.where(spare, -1, dev.folds)
+    usable, folds = dev.usable & ~spare, np.where(spare, -1, dev.folds[:, 0])
     problem, size = prepared.plan.problem, (len(dev.y), len(schema.columns))
     facts = TableFacts(name, source, problem.task, problem.metric, len(problem.classes), *size)
     return Ready(facts, problem, views, dev.y, held_y, usable, folds)
@@ -136,7 +136,7 @@ def pairs_of(table: Ready, rung: int) -> list[tuple[np.ndarray, np.ndarray]]:
     most = int(table.usable.sum() * (N_FOLDS - 1) / N_FOLDS) // QUARTER if rung == 0 else None
     rng = np.random.default_rng(0)
     known = np.flatnonzero(table.folds >= 0)
-    found = splits(table.folds[known], Rung(most, FOLDS), usable=table.usable[known], timed=False, rng=rng)
+    found = splits(table.folds[known, None], Rung(most, FOLDS), usable=table.usable[known], timed=False, rng=rng)
     return [(known[train], known[valid]) for train, valid in found]
 
 
@@ -195,7 +195,7 @@ def tried(table: Ready, views: tuple[Matrix, Matrix], record: dict[str, Any], li
         wall = time.monotonic() - began
         spent = {"fit_seconds": metered.fit_seconds, "predict_seconds": metered.predict_seconds, "wall_seconds": wall}
         held = metered.predict(views[1])
-        keep(folder, record, found.predictions[sampled(valid)], held[sampled(table.held_y)])
+        keep(folder, record, found.folds[0].prediction[sampled(valid)], held[sampled(table.held_y)])
         errors = {"error": found.error, "held_error": metric.error(table.held_y, held)}
         state = DONE if found.complete else PARTIAL
     except Exception as fault:  # a family may raise anything; the recording goes on and says why

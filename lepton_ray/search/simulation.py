@@ -15,7 +15,7 @@ import numpy as np
 
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
-from lepton_ray.money.forecast import Forecast
+from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Assignment, Desk
 from lepton_ray.search.policy import PromotionPolicy, Stop, Wait, best
 from lepton_ray.search.records import Config, RecordedTable, key_of
@@ -100,6 +100,12 @@ def held_error(outcome: Outcome, table: RecordedTable, world: World) -> float:
     """The recorded error on rows that no decision saw, of an outcome that left a model."""
     trial = outcome.trial
     return table.rungs[world.levels[trial.rung][0]][key_of(trial.family, trial.config)].held_error
+
+
+def known_folds(world: World, trial: Trial) -> int:
+    """How many folds its parent has fitted on as many rows: they are not fitted again."""
+    levels, rung = world.levels, trial.rung
+    return levels[rung - 1][1] if trial.parent is not None and levels[rung - 1][0] == levels[rung][0] else 0
 
 
 @dataclass(slots=True)
@@ -210,16 +216,19 @@ class _Play:
         trial, world = given.trial, self.world
         rung, folds = world.levels[trial.rung]
         run = self.table.rungs[rung][key_of(trial.family, trial.config)]
-        steps = list(run.fold_seconds[:folds])
+        known = known_folds(world, trial)
+        steps = list(run.fold_seconds[known:folds]) or [0.0]
         steps[0] += world.overhead
         errors, state = run.fold_errors[:folds], DONE
         left = (given.lease.until - given.lease.started) * speed
         if sum(steps) > left:
-            errors, state = self.cut(trial, errors, sum(total <= left for total in accumulate(steps))), PARTIAL
+            errors, state = self.cut(trial, errors, known + sum(end <= left for end in accumulate(steps))), PARTIAL
             steps = [left]
         error = float(np.mean(errors))
         sealed = "recorded" if given.beat is None or beats(errors, given.beat) else None
-        outcome = Outcome(trial, state, "simulated", now, 0.0, error=error, fold_errors=errors, bundle=sealed)
+        outcome = Outcome(
+            trial, state, "simulated", now, 0.0, error=error, fold_errors=errors, bundle=sealed, fits=len(steps)
+        )
         return _Job(replace(outcome, score=error), steps)
 
     def cut(self, trial: Trial, errors: tuple[float, ...], finished: int) -> tuple[float, ...]:
@@ -260,12 +269,21 @@ def drawn_from(table: RecordedTable) -> Callable[[str, np.random.Generator], Con
     return draw
 
 
+def size_in(table: RecordedTable, world: World, trial: Trial) -> Size:
+    """The size of a trial on a recorded table."""
+    rung, folds = world.levels[trial.rung]
+    run = table.rungs[rung][key_of(trial.family, trial.config)]
+    fits = max(1, folds - known_folds(world, trial))
+    return Size(run.work / len(run.fold_errors), run.train_rows, table.facts.columns, max(table.facts.classes, 1), fits)
+
+
 def desk_over(
     table: RecordedTable,
     world: World,
     budget: Budget,
     *,
     portfolio: Sequence[tuple[str, Config]],
+    costs: CostModel,
     seed: int = 0,
     reserve: float = 0.0,
 ) -> Desk:
@@ -281,8 +299,8 @@ def desk_over(
         policy,
         budget,
         rungs=tuple(Rung(None, folds) for _, folds in world.levels),
-        n_rows=table.facts.rows,
-        forecast=Forecast(),
+        work=lambda trial: size_in(table, world, trial),  # type: ignore[arg-type, return-value]
+        forecast=costs,  # type: ignore[arg-type]
         reserve=lambda outcome: reserve,
         on_outcome=lambda outcome: None,
     )

@@ -1,5 +1,7 @@
 """The portfolio: mined the same from the same records, quick gains first, and an order for every table."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -85,3 +87,11 @@ def test_the_shipped_order(problem: Problem, rows: int) -> None:
 def test_what_is_returned_may_be_changed() -> None:
     ordered(YES_NO, 1000, 10, ["linear"])[0][1]["C"] = "changed"
     assert all(config.get("C") != "changed" for _, config in shipped_portfolio().configs)
+
+
+def test_no_family_is_imported() -> None:
+    code = (
+        "import sys, lepton_ray.search.portfolio; print([m for m in sys.modules if m.startswith('lepton_ray.models')])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -5,6 +5,7 @@ import pytest
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.search.asha import Asha, Halving
+from lepton_ray.search.cost import CostModel, shipped_prior
 from lepton_ray.search.policy import interleave
 from lepton_ray.search.records import Config, RecordedTable, recorded_tables
 from lepton_ray.search.simulation import Node, Story, World, desk_over, simulate
@@ -13,6 +14,7 @@ from tests.search.recording import facts, record, small_tables
 
 CENT = Node(Dollars(10_000))
 ONE = World((CENT,))
+COSTS = CostModel.begin(shipped_prior())
 
 
 def made(n_configs: int = 40, *, seconds: float = 10.0) -> RecordedTable:
@@ -41,7 +43,9 @@ def ours(table: RecordedTable, world: World, *, wall: float = 3600.0, seed: int 
     lists: dict[str, list[Config]] = {}
     for family, config in space_of(table):
         lists.setdefault(family, []).append(config)
-    return simulate(desk_over(table, world, budget, portfolio=interleave(lists), seed=seed), table, world, seed=seed)
+    return simulate(
+        desk_over(table, world, budget, portfolio=interleave(lists), costs=COSTS, seed=seed), table, world, seed=seed
+    )
 
 
 @pytest.mark.parametrize("search", [asha, ours])
@@ -95,6 +99,15 @@ def test_no_search_goes_beyond_its_wall(wall: float, workers: int) -> None:
     story = ours(made(), World((CENT,) * workers), wall=wall)
     assert story.seconds <= wall + 1e-9
     assert any(outcome.usable for outcome in story.outcomes)
+
+
+def test_a_promotion_on_the_same_rows_fits_the_other_folds_only() -> None:
+    table, world = made(8), World((CENT,), overhead=0.0, levels=((1, 1), (1, 2)))
+    for story in (asha(table, world), ours(table, world)):
+        promoted = [outcome for outcome in story.outcomes if outcome.trial.rung == 1 and outcome.trial.config]
+        assert promoted
+        assert {(one.fits, len(one.fold_errors)) for one in promoted} == {(1, 2)}
+        assert all(one.seconds == pytest.approx(10.0) for one in promoted)
 
 
 def test_a_lease_that_ends_between_folds_keeps_the_first_fold() -> None:
