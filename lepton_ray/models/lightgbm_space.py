@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lepton_ray.models.family import Config
@@ -76,6 +78,7 @@ def tree_work(config: Config, problem: Problem, n_rows: int, n_columns: int) -> 
     settings = _DEFAULT | config
     rounds = min(settings["rounds"], 12.0 / settings["learning_rate"])
     trees = len(problem.classes) if len(problem.classes) > 2 else 1
-    levels = np.log2(settings["num_leaves"]) + 1.0
+    leaves = min(settings["num_leaves"], max(2.0, n_rows / settings.get("min_data_in_leaf", 20)))
+    levels = math.log2(leaves) + 1.0
     columns = 1.0 + n_columns * settings.get("feature_fraction", 1.0)
-    return float(rounds * trees * (n_rows * columns * levels / 10.0 + 250.0 * settings["num_leaves"]))
+    return float(rounds * trees * (n_rows * columns * levels / 10.0 + 250.0 * leaves))

@@ -152,6 +152,7 @@ class Bench:
         rung = self.rungs[trial.rung]
         pairs = list(splits(self.dev.folds, rung, usable=self.dev.usable, timed=self.timed, rng=rng))
         before = () if trial.parent is None or rung.rows is not None else self._judged_before(trial)
+        begun = self.now()
         found = evaluate(
             family,
             trial.config,
@@ -163,6 +164,7 @@ class Bench:
             threads=task["threads"],
             before=before,
         )
+        fit_seconds = self.now() - begun
         save_folds(path_of(self.scratch, trial.id), found.folds)
         bundle, held_out = None, None
         if task["beat"] is None or beats(found.fold_errors, task["beat"]):
@@ -183,6 +185,7 @@ class Bench:
             fold_errors=found.fold_errors,
             effort=found.effort,
             fits=len(found.folds) - len(before),
+            fit_seconds=fit_seconds,
             row_seconds=row_seconds(found.model, matrix),
             reason="" if found.complete else "its lease ended; the best so far counts",
             bundle=bundle,

@@ -67,7 +67,7 @@ def refit_share(rung: Rung, n_rows: int, fits: int) -> float:
 
 def refit_seconds(outcome: Outcome, rungs: Sequence[Rung], n_rows: int) -> float:
     """What fitting the outcome's model again on every row may take, beside its refit on the development rows."""
-    return SPARE * refit_share(rungs[outcome.trial.rung], n_rows, outcome.fits) * outcome.seconds
+    return SPARE * refit_share(rungs[outcome.trial.rung], n_rows, outcome.fits) * outcome.fitting
 
 
 def finish(

@@ -1,20 +1,24 @@
 """What a search starts from: the families, their portfolio, the desk, and what is done with each outcome."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lepton_ray.errors import SearchError
-from lepton_ray.models.family import Family
+from lepton_ray.models.family import Config, Family
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.models.registry import installed
-from lepton_ray.money.forecast import Forecast
 from lepton_ray.on_host import finishing
 from lepton_ray.on_host.course import REPORT_SECONDS, SERVE_SECONDS, Course
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.search.cost import CostModel, Size, shipped_prior
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import PromotionPolicy, interleave
-from lepton_ray.search.rungs import Rung, ladder
+from lepton_ray.search.portfolio import ordered
+from lepton_ray.search.probe import probe
+from lepton_ray.search.records import key_of
+from lepton_ray.search.rungs import N_FOLDS, Rung, ladder
 from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Problem, Task
@@ -23,6 +27,8 @@ LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
 LARGEST_REFIT_SHARE = 0.3
 """Of the wall: no winner of an early rung may stop the search to be fitted on all rows."""
+FIRST = ("constant", "linear")
+"""Families whose default is tried before all else: a usable model within a second."""
 BLEND_SECONDS = 0.5
 """For choosing among the trials."""
 MEMBERS = 3
@@ -56,19 +62,12 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     names = families_of(course.spec, problem.task)
     found = {name: family_named(name) for name in names}
     n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
-    portfolio = interleave({name: found[name].configs(problem, n_rows, n_columns) for name in names})
     policy = PromotionPolicy(
-        tuple(portfolio),
+        portfolio_of(found, problem, n_rows, n_columns),
         lambda name, rng: found[name].sample(problem, rng) if name != "constant" else None,
         last_rung=len(rungs) - 1,
         seed=course.spec.seed,
     )
-    work = work_of(found, problem, rungs, prepared)
-    forecast = Forecast()
-    for name, config in portfolio[: len(names)]:
-        first = work(Trial("", name, config, 0))
-        cells = min(rungs[0].rows or n_rows, n_rows) * rungs[0].fits * n_columns
-        forecast = forecast.guess(name, first, 0.1 if name == "constant" else 0.2 + cells * 1e-6)
 
     def on_outcome(outcome: Outcome) -> None:
         note_outcome(course, sealer, desk, outcome)
@@ -90,8 +89,8 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
         policy,
         course.budget,
         rungs=rungs,
-        work=work,
-        forecast=forecast,
+        size=size_of(found, problem, rungs, prepared),
+        costs=CostModel.begin(shipped_prior(), probe(time.perf_counter)),
         reserve=reserve,
         refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
@@ -99,21 +98,37 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
     return desk
 
 
-def work_of(
-    families: Mapping[str, Family], problem: Problem, rungs: Sequence[Rung], prepared: Prepared
-) -> Callable[[Trial], float]:
-    """How much a trial has to do, in its family's unit: a promotion does not repeat the folds of its parent."""
-    n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
+def portfolio_of(
+    families: Mapping[str, Family], problem: Problem, n_rows: int, n_columns: int
+) -> tuple[tuple[str, Config], ...]:
+    """What to try, in order: the constant and a first cheap model, what was mined, then the families' own lists.
 
-    def work(trial: Trial) -> float:
+    The default of a family that was not recorded, such as a user's own, comes before what was mined.
+    """
+    listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
+    mined = ordered(problem, n_rows, n_columns, list(families))
+    known = {name for name, _ in mined} - set(FIRST)
+    defaults = [entry for entry in listed[: len(families)] if entry[0] not in known]
+    return tuple({key_of(*entry): entry for entry in (*defaults, *mined, *listed)}.values())
+
+
+def size_of(
+    families: Mapping[str, Family], problem: Problem, rungs: Sequence[Rung], prepared: Prepared
+) -> Callable[[Trial], Size]:
+    """How much a trial has to do: a promotion does not repeat the folds of its parent."""
+    n_rows = len(prepared.dev.y) * (N_FOLDS - 1) // N_FOLDS
+    n_columns = len(prepared.plan.schema.columns)
+
+    def size(trial: Trial) -> Size:
         rung = rungs[trial.rung]
-        rows = n_rows if rung.rows is None else min(rung.rows, n_rows)
+        rows = max(1, n_rows if rung.rows is None else min(rung.rows, n_rows))
         fits = rung.fits
         if trial.parent is not None and rungs[trial.rung - 1].rows is None:
             fits -= rungs[trial.rung - 1].fits
-        return fits * families[trial.family].work(trial.config, problem, rows, n_columns)
+        work = families[trial.family].work(trial.config, problem, rows, n_columns)
+        return Size(work, rows, n_columns, problem.n_outputs, fits)
 
-    return work
+    return size
 
 
 def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -> None:

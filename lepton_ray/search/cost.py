@@ -22,10 +22,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from lepton_ray.money.forecast import LONGEST_SECONDS, SHORTEST_SECONDS
-
 Floats = npt.NDArray[np.float64]
 
+LONGEST_SECONDS = 30 * 24 * 3600.0
+SHORTEST_SECONDS = 1e-4
+"""Below this a clock's noise would pass for a law."""
 PRIOR_FILE = "cost_prior.json"
 PROBE_WIDTH = 0.25
 """Standard deviation of log seconds that the ratio of two probes leaves open."""

@@ -12,8 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from lepton_ray.errors import DataError
-from lepton_ray.money.forecast import SHORTEST_SECONDS
-from lepton_ray.search.cost import CostModel, CostPrior, Floats, Law, Size
+from lepton_ray.search.cost import SHORTEST_SECONDS, CostModel, CostPrior, Floats, Law, Size
 from lepton_ray.search.records import Key, Record, Stamp
 from lepton_ray.search.trial import DONE
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lepton_ray.money.budget import Budget
-from lepton_ray.money.forecast import Forecast
 from lepton_ray.money.lease import Lease
+from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import KILLED, SKIPPED, Outcome, Trial
@@ -57,15 +57,15 @@ class Desk:
         budget: Budget,
         *,
         rungs: tuple[Rung, ...],
-        work: Callable[[Trial], float],
-        forecast: Forecast,
+        size: Callable[[Trial], Size],
+        costs: CostModel,
         reserve: Callable[[Outcome | None], float],
         refit_share: Callable[[int], float] = lambda rung: 0.0,
         on_outcome: Callable[[Outcome], None],
     ) -> None:
         """Args:
-        work: how much a trial has to do, in its family's own unit.
-        forecast: what each family is expected to take before it has been seen.
+        size: how much a trial has to do.
+        costs: what a trial is expected to take before any has been seen.
         reserve: seconds to keep for finishing with this outcome, the best so far.
         refit_share: seconds of refitting that follow a winner of this rung, per second of its trial.
         on_outcome: told each outcome once, in order, under the desk's lock.
@@ -73,11 +73,11 @@ class Desk:
         self._policy = policy
         self._budget = budget
         self.rungs = rungs
-        self.work = work
+        self._size = size
         self._reserve = reserve
         self._refit_share = refit_share
         self._on_outcome = on_outcome
-        self._forecast = forecast
+        self._costs = costs
         self._outcomes: list[Outcome] = []
         self._running: dict[str, Assignment] = {}
         self._stopped_because: str | None = None
@@ -130,7 +130,7 @@ class Desk:
                 return
             self._outcomes.append(outcome)
             if outcome.usable:
-                self._forecast = self._forecast.observe(outcome.trial.family, self.work(outcome.trial), outcome.seconds)
+                self._costs = self._costs.observe(outcome.trial.family, self._size(outcome.trial), outcome.fitting)
             self._on_outcome(outcome)
 
     def lost(self, trial_id: str, now: float, driver: str, reason: str) -> None:
@@ -193,4 +193,4 @@ class Desk:
             return View(now, self.tried(), len(self._running), self.best(), self._stopped_because)
 
     def _expected_seconds(self, trial: Trial) -> float:
-        return self._forecast.quantile(trial.family, self.work(trial), ADMISSION_QUANTILE)
+        return self._costs.quantile(trial.family, self._size(trial), ADMISSION_QUANTILE)

@@ -299,8 +299,8 @@ def desk_over(
         policy,
         budget,
         rungs=tuple(Rung(None, folds) for _, folds in world.levels),
-        work=lambda trial: size_in(table, world, trial),  # type: ignore[arg-type, return-value]
-        forecast=costs,  # type: ignore[arg-type]
+        size=lambda trial: size_in(table, world, trial),
+        costs=costs,
         reserve=lambda outcome: reserve,
         on_outcome=lambda outcome: None,
     )

@@ -44,6 +44,7 @@ class Outcome:
         seconds: of its worker, start to end.
         fold_errors: error on each fold that was judged, in the rung's order; see ``beats``.
         effort: what the fit settled on, merged into the config of a refit (``{"rounds": 137}``).
+        fit_seconds: of those, what fitting and judging took; the rest went to features and sealing. None: not told.
         fits: folds that its seconds paid for; those of its parent are not fitted again.
         row_seconds: of predicting one row, features not counted.
         bundle: path of the bundle it sealed when it was the best so far, else None.
@@ -60,10 +61,16 @@ class Outcome:
     fold_errors: tuple[float, ...] = ()
     effort: dict[str, Any] = field(default_factory=dict)
     fits: int = 1
+    fit_seconds: float | None = None
     row_seconds: float = 0.0
     reason: str = ""
     bundle: str | None = None
     held_out: dict[str, Any] | None = None
+
+    @property
+    def fitting(self) -> float:
+        """Seconds that another such trial would take in a worker that has the features."""
+        return self.seconds if self.fit_seconds is None else self.fit_seconds
 
     @property
     def usable(self) -> bool:

@@ -151,7 +151,7 @@ def blend(made: Made, *names: str) -> blending.Recipe:
 
 
 def test_a_member_whose_refit_did_not_end_leaves_the_blend_to_the_others(tmp_path: Path) -> None:
-    made = searched(tmp_path, trials=4, families="linear,lightgbm")
+    made = searched(tmp_path, trials=9, families="linear,lightgbm")
     made.worker.lose = ("lightgbm",)
     first = {outcome.trial.family: outcome.trial.id for outcome in reversed(made.desk.outcomes())}
     found = made.finish(recipe=blend(made, first["linear"], first["lightgbm"]))
@@ -203,7 +203,7 @@ def test_a_small_table_has_one_refit_and_a_corrected_score(tmp_path: Path) -> No
 
 
 def test_a_family_that_is_lost_costs_its_lease_and_no_more(tmp_path: Path) -> None:
-    made = searched(tmp_path, trials=4, families="lightgbm,linear", lose=("lightgbm",))
+    made = searched(tmp_path, trials=9, families="lightgbm,linear", lose=("lightgbm",))
     lost = [outcome for outcome in made.desk.outcomes() if outcome.trial.family == "lightgbm"]
     assert lost and all((one.state, one.bundle) == ("killed", None) for one in lost)
     assert made.desk.best().trial.family == "linear"

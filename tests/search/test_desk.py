@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
-from lepton_ray.money.forecast import Forecast
+from lepton_ray.search.cost import CostModel, CostPrior, Law, Size
 from lepton_ray.search.desk import LEASE_FACTOR, SHORTEST_LEASE_SECONDS, Assignment, Desk
 from lepton_ray.search.policy import PromotionPolicy, Stop, Wait
 from lepton_ray.search.rungs import Rung
@@ -20,6 +21,17 @@ from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial, beats
 
 ONE = (Rung(None, 5),)
 TWO = (Rung(100, 1), Rung(None, 1))
+
+
+def expecting(size: Size, **seconds: float) -> CostModel:
+    """A model that expects a family to take so long at this size, give or take a factor of two."""
+    centre = np.array([0.0, *size.features[1:]])
+    widths = np.diag(np.array([0.7, 0.2, 0.0, 0.0, 0.0]) ** 2)
+    laws = {
+        name: Law(centre, np.array([np.log(expected / size.fits), 1.0, 0.0, 0.0, 0.0]), widths, 0.25, 2.0)
+        for name, expected in seconds.items()
+    }
+    return CostModel.begin(CostPrior(0.1, 0.01, (-8.0, 1.0), laws))
 
 
 def desk(
@@ -32,19 +44,23 @@ def desk(
     seen: list[Outcome] | None = None,
 ) -> Desk:
     """A desk over ``trials`` configurations of one family that is expected to take ``seconds`` each."""
+
+    def size(trial: Trial) -> Size:
+        rows = min(rungs[trial.rung].rows or 1000, 1000)
+        return Size(float(rows), rows, 10, 1, rungs[trial.rung].fits)
+
     policy = PromotionPolicy(
         (("constant", {}), *(("trees", {"n": n}) for n in range(trials))),
         lambda family, rng: None,
         last_rung=len(rungs) - 1,
         seed=0,
     )
-    work = float(min(rungs[0].rows or 1000, 1000) * rungs[0].folds)
     return Desk(
         policy,
         Budget.resolve(None, wall, Dollars(96_000)),
         rungs=rungs,
-        work=lambda trial: float(min(rungs[trial.rung].rows or 1000, 1000) * rungs[trial.rung].folds),
-        forecast=Forecast().guess("constant", work, 0.1).guess("trees", work, seconds),
+        size=size,
+        costs=expecting(size(Trial("", "trees", {}, 0)), constant=0.1, trees=seconds),
         reserve=reserve if callable(reserve) else lambda best: reserve,
         on_outcome=(seen if seen is not None else []).append,
     )
@@ -91,10 +107,10 @@ def test_with_a_model_only_what_fits_is_admitted_and_the_desk_stops_for_good() -
 
 def test_a_lease_is_a_multiple_of_the_forecast_and_never_reaches_beyond_the_search() -> None:
     found = desk(seconds=4.0)
-    found.finish(ended(take(found, 0.0)))
+    found.finish(ended(take(found, 0.0), seconds=0.1))
     assert take(found, 1.0).lease.until == pytest.approx(1.0 + LEASE_FACTOR * 4.0)
     late = desk(seconds=4.0)
-    late.finish(ended(take(late, 0.0)))
+    late.finish(ended(take(late, 0.0), seconds=0.1))
     assert take(late, 50.0).lease.until == late.search_end() == 55.0
 
 
@@ -194,7 +210,7 @@ def overdue(found: Desk, now: float) -> list[str]:
 
 def test_overdue_after_lease_and_grace_and_soon_after_the_end_of_the_search() -> None:
     found = desk(seconds=1.0)
-    found.finish(ended(take(found, 0.0)))
+    found.finish(ended(take(found, 0.0), seconds=0.1))
     early = take(found, 1.0)
     found.begin(early.trial.id, 1.0)
     until = early.lease.until
