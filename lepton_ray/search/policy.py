@@ -1,8 +1,9 @@
 """Which trial is next: a pure function of what has been tried. It knows nothing about workers, clocks or money.
 
 The order is the floor first (constant, linear), then each family's own list of configurations turn by turn, then
-draws from the families' spaces, the better family more often. The best third of a rung is promoted to the next as
-soon as it is known (asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, η = 3).
+draws from the families' spaces, the better family more often. The best third of a rung, and the best of each family,
+is promoted to the next as soon as it is known (asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, with
+η = 3).
 """
 
 import json
@@ -21,6 +22,9 @@ PATIENCE = 30
 
 DRAWS = 8
 """Draws from a family's space before the next family is asked."""
+
+FEW_DRAWS = 5
+"""Trials of a family that make its next one half as likely."""
 
 Config = dict[str, Any]
 
@@ -103,17 +107,24 @@ class PromotionPolicy:
                     yield Trial(name, family, drawn, rung=0)
 
     def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
-        """From the highest rung down, so that what is nearest to its end is ended first."""
+        """From the highest rung down, so that what is nearest to its end is ended first; on each the best of every
+        family in the better half before the second best of any: a blend lives on models that differ."""
         promoted = {t.parent for t in [*(o.trial for o in seen.outcomes), *seen.running] if t.parent is not None}
         for rung in reversed(range(self.last_rung)):
             there = sorted(
                 (o for o in seen.outcomes if o.usable and o.trial.rung == rung), key=lambda o: (o.error, o.trial.id)
             )
             allowed = len(there) // PROMOTE_ONE_IN
+            if allowed == 0:
+                continue
+            leaders = {o.trial.family: o for o in reversed(there[: (len(there) + 1) // 2])}
+            wanted = sorted(leaders.values(), key=lambda o: (o.error, o.trial.id))
             if sum(outcome.trial.id in promoted for outcome in there) < allowed:
-                for trial in [outcome.trial for outcome in there[:allowed]]:
-                    if trial.id not in promoted and trial.family != "constant":
-                        yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
+                wanted += there[:allowed]
+            for outcome in wanted:
+                trial = outcome.trial
+                if trial.id not in promoted and trial.family != "constant":
+                    yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
 
 
 def stalled(outcomes: Sequence[Outcome], last_rung: int) -> bool:
@@ -139,14 +150,17 @@ def succeeds(outcome: Outcome, champion: Outcome) -> bool:
 
 
 def _families_by_merit(outcomes: Sequence[Outcome], rng: np.random.Generator) -> list[str]:
-    """Families from a draw that prefers the better ones, two to one from rank to rank."""
+    """Families from a draw that prefers the better ones, two to one from rank to rank, and those tried less: what the
+    next of many draws from one space can add falls with their number."""
     lowest: dict[str, float] = {}
+    tried: dict[str, int] = {}
     for outcome in outcomes:
         if outcome.error is not None:
             name = outcome.trial.family
             lowest[name] = min(outcome.error, lowest.get(name, float("inf")))
+            tried[name] = tried.get(name, 0) + 1
     ranked = sorted(lowest, key=lambda name: (lowest[name], name))
-    weights = np.array([0.5**rank for rank in range(len(ranked))])
+    weights = np.array([0.5**rank / (FEW_DRAWS + tried[name]) for rank, name in enumerate(ranked)])
     if not ranked:
         return []
     return [str(name) for name in rng.choice(ranked, size=len(ranked), replace=False, p=weights / weights.sum())]

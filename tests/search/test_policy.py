@@ -88,7 +88,8 @@ def test_over_any_history(story: list[tuple[int, float | None, str]], workers: i
         assert trial.family != "constant"
     for rung in range(last_rung):
         usable = [one for one in play.outcomes if one.usable and one.trial.rung == rung]
-        assert sum(trial.rung == rung + 1 for trial in promoted) <= len(usable) // 3
+        families = len({one.trial.family for one in usable})
+        assert sum(trial.rung == rung + 1 for trial in promoted) <= len(usable) // 3 + families
 
 
 @given(st.lists(ends, max_size=20), st.integers(0, 5))
@@ -139,8 +140,19 @@ def test_a_promotion_that_failed_is_not_tried_again() -> None:
 
 def test_the_constant_is_never_promoted_even_when_it_leads() -> None:
     rung = [outcome("t000", 0.1, family="constant"), outcome("t001", 0.3), outcome("t002", 0.2)]
-    found = policy(1).decide(Snapshot(tuple(rung), ()), ALWAYS)
-    assert isinstance(found, Start) and found.trial.rung == 0
+    play = Play(policy(1), outcomes=rung)
+    for _ in range(4):
+        play.ask()
+    assert {trial.parent for trial in play.running} == {"t002", None}
+
+
+def test_the_best_of_each_family_in_the_better_half_is_promoted_too() -> None:
+    rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(4)]
+    rung += [outcome("t004", 0.14, family="linear"), *(outcome(f"t{n:03d}", 0.5) for n in range(5, 9))]
+    play = Play(policy(1), outcomes=rung)
+    for _ in range(6):
+        play.ask()
+    assert [trial.parent for trial in play.running if trial.parent] == ["t000", "t004", "t001"]
 
 
 def test_with_one_rung_nothing_is_promoted() -> None:
