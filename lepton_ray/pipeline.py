@@ -266,7 +266,10 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         winner,
         scratch,
         refit_seconds=lambda outcome: finishing.refit_seconds(outcome, desk.rungs, n_rows),
-        room=Room(refit_seconds=(until - course.clock()) / (1.0 if side_by_side or not held_rows else 2.0)),
+        room=Room(
+            refit_seconds=(until - course.clock()) / (1.0 if side_by_side or not held_rows else 2.0),
+            row_seconds=course.spec.row_seconds(course.meter.ledger.machine),
+        ),
         rng=np.random.default_rng(course.spec.seed),
     )
     workers = [hands.worker]

@@ -6,6 +6,7 @@ Bundle, Endpoint, Receipt. Budget: a run's dollars.
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -88,6 +89,9 @@ class RunSpec:
     out: str | None = None
     serve: str = "no-serve"
     port: int | None = None
+    spend_it_all: bool = False
+    max_latency: str | None = None
+    max_usd_per_1000: str | None = None
     json: bool = False
 
     @classmethod
@@ -146,6 +150,17 @@ class RunSpec:
             None if self.deadline is None else parse_duration(self.deadline, name="deadline"),
             machine.per_hour,
         )
+
+    def row_seconds(self, machine: MachinePrice) -> float:
+        """The most that one prediction may take, by its latency and by what a thousand of them cost on one vCPU."""
+        limits = [math.inf]
+        if self.max_latency is not None:
+            limits.append(parse_duration(self.max_latency, name="latency"))
+        if self.max_usd_per_1000 is not None:
+            dollars = Dollars.parse(self.max_usd_per_1000, name="price of 1,000 predictions")
+            per_core_second = machine.per_hour.micros / machine.vcpus / 3600.0
+            limits.append(dollars.micros / 1000.0 / per_core_second if per_core_second else math.inf)
+        return min(limits)
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -321,6 +336,7 @@ _READERS: dict[str, Reader] = {
     "seed": _whole,
     "port": _port,
     "serve": _serve,
+    "spend_it_all": _truth,
     "json": _truth,
 }
 

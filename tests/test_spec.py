@@ -1,6 +1,7 @@
 """The spec: every flag and every YAML key arrives, and what is wrong is refused by name before anything is done."""
 
 import json
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lepton_ray.errors import DataError, EnvironmentFault, LeptonError, MoneyError, UsageError
+from lepton_ray.money.dollars import Dollars
+from lepton_ray.money.prices import machine_price
 from lepton_ray.on_host.course import limits
 from lepton_ray.spec import RunSpec, Surroundings, text_of_file
 
@@ -36,6 +39,9 @@ EVERY = {
     "out": "there",
     "serve": "30s",
     "port": 8080,
+    "spend_it_all": True,
+    "max_latency": "20ms",
+    "max_usd_per_1000": "0.0005",
     "json": True,
 }
 
@@ -87,6 +93,9 @@ seed: 7
 out: there
 serve: 30s
 port: 8080
+spend-it-all: true
+max_latency: 20ms
+max-usd-per-1000: 0.0005
 json: true
 """
     assert from_yaml(tmp_path, text) == RunSpec.from_options(EVERY)
@@ -319,3 +328,14 @@ def test_whatever_is_given_is_a_spec_or_a_sentence(options: dict[str, Any]) -> N
         assert isinstance(fault, UsageError) and fault.what and fault.hint
     else:
         assert RunSpec.from_options(found.to_dict()) == found
+
+
+def test_the_slowest_prediction_follows_from_the_tighter_limit() -> None:
+    machine = machine_price(4, override=Dollars.parse("0.36"))  # 0.000025 dollars per core and second
+    assert spec().row_seconds(machine) == math.inf
+    assert spec(max_latency="20ms").row_seconds(machine) == pytest.approx(0.02)
+    assert spec(max_usd_per_1000="0.0005").row_seconds(machine) == pytest.approx(0.02)
+    assert spec(max_usd_per_1000="0.0005", max_latency="5ms").row_seconds(machine) == pytest.approx(0.005)
+    for wrong in ({"max_latency": "soon"}, {"max_usd_per_1000": "little"}):
+        with pytest.raises(MoneyError):
+            spec(**wrong).row_seconds(machine)

@@ -47,6 +47,13 @@ def run(
     test: Annotated[str | None, typer.Option(help="A table to measure the score on instead of held-out rows.")] = None,
     value: Annotated[str | None, typer.Option(help="YAML: what right and wrong decisions are worth.")] = None,
     price: Annotated[str | None, typer.Option(help="What this machine costs, in dollars per hour.")] = None,
+    spend_it_all: Annotated[
+        bool, typer.Option("--spend-it-all", help="Search to the end of the budget, whatever the next cent buys.")
+    ] = False,
+    max_latency: Annotated[str | None, typer.Option(help="The most that one prediction may take: 20ms.")] = None,
+    max_usd_per_1000: Annotated[
+        str | None, typer.Option("--max-usd-per-1000", help="The most that 1,000 predictions may cost: 0.0005.")
+    ] = None,
     families: Annotated[str | None, typer.Option(help="Model families: linear,lightgbm or module:Class.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every split and draw.")] = None,
     out: Annotated[str | None, typer.Option(help="The run's folder. Default lepton-runs/<id>.")] = None,
@@ -72,6 +79,7 @@ def run(
         given["serve"] = serve_for
     elif serve is not None or not spec:
         given["serve"] = "serve" if (on_terminal if serve is None else serve) else "no-serve"
+    given["spend_it_all"] = spend_it_all or None
     if json:
         given["json"] = True
     if table is not None and table.startswith("builtin:") and target is None:

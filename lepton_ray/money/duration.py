@@ -10,11 +10,12 @@ LONGEST_SECONDS = 30 * 24 * 3600.0
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _PARTS = re.compile(
     rf"""(?:{_NUMBER}\s*(?:d|days?)\s*)?  (?:{_NUMBER}\s*(?:h|hrs?|hours?)\s*)?
-         (?:{_NUMBER}\s*(?:m|mins?|minutes?)\s*)?  (?:{_NUMBER}\s*(?:s|secs?|seconds?))?""",
+         (?:{_NUMBER}\s*(?:m|mins?|minutes?)\s*)?  (?:{_NUMBER}\s*(?:s|secs?|seconds?)\s*)?
+         (?:{_NUMBER}\s*(?:ms|milliseconds?))?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _BARE = re.compile(_NUMBER)
-_UNITS = (86400.0, 3600.0, 60.0, 1.0)
+_UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _LONGEST_TEXT = 64
 _HINT = "Write it like 90s, 5m, 1h30m or a number of seconds."
 

@@ -4,7 +4,7 @@ It reads out-of-fold predictions from disk and asks ``search.ensemble``. It fits
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ class Recipe:
         members: (trial's outcome, share), the largest first.
         rows: (n,) development rows that were predicted out of fold; ``predictions`` (n,) or (n, k) of the blend there.
         chosen: how the choice came about, None where only one trial could be read.
+        repeats: how many times over each row was predicted.
     """
 
     members: tuple[tuple[Outcome, float], ...]
@@ -47,6 +48,7 @@ class Recipe:
     rows: np.ndarray
     predictions: np.ndarray
     chosen: Blending | None = None
+    repeats: int = 1
 
     @property
     def winner(self) -> Outcome:
@@ -58,7 +60,7 @@ class Recipe:
         kept = [(outcome, share) for outcome, share in self.members if outcome.trial.id in trials]
         whole = sum(share for _, share in kept)
         members = tuple((outcome, share / whole) for outcome, share in kept)
-        return Recipe(members, self.temperature, self.rows, self.predictions, self.chosen)
+        return replace(self, members=members)
 
 
 def recipe_of(
@@ -94,9 +96,8 @@ def recipe_of(
     if problem.classes and len(own.rows) >= FEWEST_CALIBRATION_ROWS:
         temperature = temperature_of(judged.y, predictions, judged.weight)
         predictions = tempered(predictions, temperature)
-    return Recipe(
-        tuple((found[name][0], share) for name, share in chosen.shares), temperature, own.rows, predictions, chosen
-    )
+    members = tuple((found[name][0], share) for name, share in chosen.shares)
+    return Recipe(members, temperature, own.rows, predictions, chosen, len(own.predictions))
 
 
 def cross_validated(

@@ -98,6 +98,7 @@ def limits(spec: RunSpec, around: Surroundings) -> tuple[MachinePrice, Budget]:
     """
     machine = spec.machine(around)
     budget = spec.resolved_budget(machine)
+    spec.row_seconds(machine)
     smallest = smallest_seconds(spec)
     budget.refuse(smallest, given=spec.limits)
     if spec.serves and budget.wall_seconds < smallest + ENDPOINT_SECONDS:

@@ -14,6 +14,7 @@ from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.cost import CostModel, Size, shipped_prior
 from lepton_ray.search.desk import Desk
+from lepton_ray.search.economics import Economy, default_worth
 from lepton_ray.search.policy import PromotionPolicy, interleave
 from lepton_ray.search.portfolio import ordered
 from lepton_ray.search.probe import probe
@@ -22,6 +23,7 @@ from lepton_ray.search.rungs import N_FOLDS, Rung, ladder
 from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Problem, Task
+from lepton_ray.training.metrics import METRICS
 
 LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
@@ -67,6 +69,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
         lambda name, rng: found[name].sample(problem, rng) if name != "constant" else None,
         last_rung=len(rungs) - 1,
         seed=course.spec.seed,
+        economy=economy_of(course, prepared),
     )
 
     def on_outcome(outcome: Outcome) -> None:
@@ -96,6 +99,18 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
         on_outcome=on_outcome,
     )
     return desk
+
+
+def economy_of(course: Course, prepared: Prepared) -> Economy | None:
+    """When the search is to end with money left, told to the user; None where all of it is to be spent."""
+    if course.spec.spend_it_all:
+        return None
+    problem, value = prepared.plan.problem, course.value
+    worth = None if value is None else value.worth_of(problem.metric, prepared.dev.y)
+    assumed = " (assumed; --value FILE says what it is worth to you)" if worth is None else ""
+    worth = worth or default_worth(METRICS[problem.metric].greater_is_better)
+    course.screen.say(f"an improvement counts as {worth}{assumed}; the search ends where the next trial costs more")
+    return Economy(worth, course.budget.per_hour, course.around.cpus, problem.metric)
 
 
 def portfolio_of(

@@ -26,6 +26,7 @@ from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spendin
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Costs, Roi, measure_roi
 from lepton_ray.search.desk import Desk
+from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.search.trial import Outcome
 from lepton_ray.table.schema import Kind, Task
 from lepton_ray.training.metrics import METRICS
@@ -232,7 +233,8 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
         baseline=sealer.facts.get("baseline_score"),
         how=HOW[finished.held_out["how"]],  # type: ignore[arg-type]
         rows=int(finished.held_out["rows"]),
-        folds=5 if prepared.held is None else None,
+        folds=N_FOLDS if prepared.held is None else None,
+        repeats=finished.recipe.repeats,
         also=also,
     )
 

@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from lepton_ray.errors import UsageError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.report.wording import short
+from lepton_ray.search.economics import Worth
 
 OUTCOMES = ("true_positive", "false_positive", "true_negative", "false_negative")
 ERROR = ("unit_of_error",)
@@ -116,6 +118,25 @@ class Value:
             project_cost=_dollars(number.get("project_cost", 0.0)),
             horizon_years=number.get("horizon_years", 1.0),
         )
+
+    def worth_of(self, metric: str, y: np.ndarray) -> Worth | None:
+        """What a better score is worth in a year, or None where this file does not say it of this metric.
+
+        An AUC is the share of pairs of a positive and a negative that are ranked rightly. Each decision meets one of
+        either kind with their shares p and 1 - p, and ranking the pair rightly turns two wrong ends into right ones.
+
+        Args:
+            y: (n,) class codes or values.
+        """
+        if self.unit_of_error is not None and metric in ("mae", "rmse"):
+            return Worth(self.unit_of_error.micros / 1e6 * self.decisions_per_year, 1.0, relative=False)
+        if self.payoff is not None and metric == "roc_auc":
+            p, ends = float(np.mean(y)), self.payoff
+            right = ends.true_positive.micros + ends.true_negative.micros
+            wrong = ends.false_positive.micros + ends.false_negative.micros
+            pair = max(0, right - wrong) / 1e6
+            return Worth(0.01 * self.decisions_per_year * p * (1.0 - p) * pair, 0.01, relative=False)
+        return None
 
     def check_task(self, task: str) -> None:
         """Refuse a value that does not fit the question."""

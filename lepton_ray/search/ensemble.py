@@ -48,7 +48,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the members may take together; the best single model is never refused."""
+    """What the members may take together; the best single model whose rows are fast enough is never refused."""
 
     refit_seconds: float = float("inf")
     row_seconds: float = float("inf")
@@ -68,11 +68,13 @@ class Blending:
 
     Attributes:
         shares: (id, share) of each member, largest first; they sum to 1.
+        single: id of the best single model, the first that was chosen.
         error: of the blend on the rows it was chosen on; ``single_error`` of the best single model there.
         sure: on which share of bootstrap samples the blend was the better one.
     """
 
     shares: tuple[tuple[str, float], ...]
+    single: str
     error: float
     single_error: float
     sure: float = 1.0
@@ -89,11 +91,13 @@ def error_of(metric: Metric, judged: Judged, prediction: np.ndarray, rows: np.nd
 def greedy(
     metric: Metric, judged: Judged, candidates: Sequence[Candidate], *, rows: np.ndarray, room: Room
 ) -> Blending:
-    """Select on ``rows``; the first member is the best single model.
+    """Select on ``rows``; the first member is the best single model that is fast enough, else the fastest.
 
     Args:
         candidates: at least one.
     """
+    fast = [one for one in candidates if one.row_seconds <= room.row_seconds]
+    candidates = fast or [min(candidates, key=lambda one: one.row_seconds)]
     errors = [error_of(metric, judged, one.predictions, rows) for one in candidates]
     order = sorted(range(len(candidates)), key=lambda at: (errors[at], candidates[at].id))[:MOST_CANDIDATES]
     first = order[0]
@@ -116,7 +120,8 @@ def greedy(
     kept = taken[:best_length]
     shares = {at: kept.count(at) / best_length for at in dict.fromkeys(kept)}
     ranked = sorted(shares, key=lambda at: (-shares[at], order.index(at)))
-    return Blending(tuple((candidates[at].id, shares[at]) for at in ranked), best_error, errors[first])
+    members = tuple((candidates[at].id, shares[at]) for at in ranked)
+    return Blending(members, candidates[first].id, best_error, errors[first])
 
 
 def choose(
@@ -132,15 +137,15 @@ def choose(
         return found
     by_id = {one.id: one for one in candidates}
     blend = blended(found.shares, {name: by_id[name].predictions for name, _ in found.shares})
-    single = min(candidates, key=lambda one: (error_of(metric, judged, one.predictions, rows), one.id))
+    single = by_id[found.single]
     wins = 0
     for _ in range(BOOTSTRAPS):
         drawn = rows[rng.integers(0, len(rows), len(rows))]
         wins += error_of(metric, judged, blend, drawn) < error_of(metric, judged, single.predictions, drawn)
     sure = wins / BOOTSTRAPS
     if sure < SURE_ENOUGH:
-        return Blending(((single.id, 1.0),), found.single_error, found.single_error)
-    return Blending(found.shares, found.error, found.single_error, sure)
+        return Blending(((single.id, 1.0),), single.id, found.single_error, found.single_error)
+    return Blending(found.shares, found.single, found.error, found.single_error, sure)
 
 
 def blended(shares: Sequence[tuple[str, float]], predictions: dict[str, np.ndarray]) -> np.ndarray:

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ray.search.economics import Economy
 from lepton_ray.search.trial import Outcome, Trial, beats
 
 PROMOTE_ONE_IN = 3
-PATIENCE = 30
-"""Trials in a row at the last rung without a gain that end the search."""
-
 DRAWS = 8
 """Draws from a family's space before the next family is asked."""
 
@@ -74,23 +72,30 @@ class PromotionPolicy:
         portfolio: (family, config) in the order of trial.
         draw: family name and generator to a config of its space, or None where the family has none.
         last_rung: index of the rung whose errors choose the winner.
+        economy: when to stop although there is money left; None: never.
     """
 
     portfolio: tuple[tuple[str, Config], ...]
     draw: Callable[[str, np.random.Generator], Config | None]
     last_rung: int
     seed: int
+    economy: Economy | None = None
 
     def decide(self, seen: Snapshot, fits: Fits) -> Decision:
         """The next step, the same for the same snapshot; only a trial that ``fits`` what is left is started."""
-        if stalled(seen.outcomes, self.last_rung):
-            return Stop(f"none of the last {PATIENCE} trials was better than the best before them")
+        if self.economy is not None and not self._unseen(seen):
+            if (reason := self.economy.verdict(seen.outcomes)) is not None:
+                return Stop(reason)
         started = [*(outcome.trial for outcome in seen.outcomes), *seen.running]
         name = f"t{len(started):03d}"
         for trial in self._candidates(seen, started, name):
             if fits(trial):
                 return Start(trial)
         return Wait() if seen.running else Stop("nothing that is left to try fits what is left of time and money")
+
+    def _unseen(self, seen: Snapshot) -> bool:
+        """Whether a family of the list has not been tried at all: it may be better than all that were."""
+        return not {name for name, _ in self.portfolio} <= {outcome.trial.family for outcome in seen.outcomes}
 
     def _candidates(self, seen: Snapshot, started: Sequence[Trial], name: str) -> Iterator[Trial]:
         """What might be tried next, the most wanted first."""
@@ -125,12 +130,6 @@ class PromotionPolicy:
                 trial = outcome.trial
                 if trial.id not in promoted and trial.family != "constant":
                     yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
-
-
-def stalled(outcomes: Sequence[Outcome], last_rung: int) -> bool:
-    """Whether the last PATIENCE trials judged at the last rung brought no gain over at least as many before them."""
-    errors = [outcome.error for outcome in outcomes if outcome.trial.rung == last_rung and outcome.error is not None]
-    return len(errors) >= 2 * PATIENCE and min(errors[-PATIENCE:]) >= min(errors[:-PATIENCE])
 
 
 def best(outcomes: Iterable[Outcome]) -> Outcome | None:

@@ -27,6 +27,8 @@ from lepton_ray.money.duration import LONGEST_SECONDS, duration_text, parse_dura
         (12.5, 12.5),
         (60, 60),
         ("0.2", 0.2),
+        ("20ms", 0.02),
+        ("1s 500 milliseconds", 1.5),
     ],
 )
 def test_what_people_write_is_read(value: str | float, seconds: float) -> None:

@@ -1,5 +1,7 @@
 """The greedy blend: no worse than the best on the rows it saw, few members, within its room, and never by chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -68,13 +70,14 @@ def test_the_room_binds_and_the_best_is_never_refused(
 ) -> None:
     rng = np.random.default_rng(seed)
     y = rng.normal(size=60)
-    candidates = noisy(rng, y, count)
+    candidates = [replace(one, row_seconds=0.0004 * (at + 1)) for at, one in enumerate(noisy(rng, y, count))]
     room = Room(refit_seconds=refit, row_seconds=row, members=members)
     found = greedy(RMSE, Judged(y), candidates, rows=np.arange(60), room=room)
     by_id = {one.id: one for one in candidates}
     taken = [by_id[name] for name, _ in found.shares]
     assert len(taken) == 1 or room.holds(taken)
-    errors = {one.id: error_of(RMSE, Judged(y), one.predictions, np.arange(60)) for one in candidates}
+    fast = [one for one in candidates if one.row_seconds <= row]
+    errors = {one.id: error_of(RMSE, Judged(y), one.predictions, np.arange(60)) for one in fast}
     assert found.single_error == min(errors.values()) and found.error <= found.single_error
     mixed = blended(found.shares, {one.id: one.predictions for one in candidates})
     assert error_of(RMSE, Judged(y), mixed, np.arange(60)) == pytest.approx(found.error)
@@ -112,3 +115,10 @@ def test_the_temperature_undoes_what_made_a_model_too_sure() -> None:
     assert temperature_of(y, np.full((4000, 3), 1 / 3), None) == 1.0
     weight = np.where(np.arange(4000) < 2000, 1.0, 0.0)
     assert temperature_of(y, cold, weight) == pytest.approx(temperature_of(y[:2000], cold[:2000], None), rel=1e-3)
+
+
+def test_where_all_are_too_slow_the_fastest_is_taken() -> None:
+    y = np.zeros(50)
+    slow, fast = Candidate("slow", y + 0.1, 0.0, 0.5), Candidate("fast", y + 0.2, 0.0, 0.1)
+    found = greedy(RMSE, Judged(y), [slow, fast], rows=np.arange(50), room=Room(row_seconds=0.01))
+    assert found.shares == (("fast", 1.0),)

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_ray.search.policy import PATIENCE, PromotionPolicy, Snapshot, Start, Stop, Wait, best, interleave, stalled
+from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best, interleave
 from lepton_ray.search.trial import DONE, FAILED, KILLED, PARTIAL, Outcome, Trial
 
 ALWAYS = lambda trial: True  # noqa: E731
@@ -197,17 +196,20 @@ def test_a_family_without_a_usable_trial_is_not_drawn_from() -> None:
     assert {one.trial.family for one in play.outcomes if "x" in one.trial.config} == {"linear"}
 
 
-@pytest.mark.parametrize("last_rung", [0, 1])
-def test_stalled_counts_trials_at_the_last_rung_only(last_rung: int) -> None:
-    flat = [outcome(f"t{n:03d}", 0.5, rung=last_rung) for n in range(2 * PATIENCE)]
-    assert stalled(flat, last_rung)
-    assert not stalled(flat[1:], last_rung)
-    assert not stalled([replace(one, error=None) for one in flat], last_rung)
-    assert not stalled([*flat[:-1], outcome("t999", 0.4999, rung=last_rung)], last_rung)
-    if last_rung:
-        assert not stalled([replace(one, trial=replace(one.trial, rung=0)) for one in flat], last_rung)
-    stop = policy(last_rung).decide(Snapshot(tuple(flat), ()), ALWAYS)
-    assert isinstance(stop, Stop) and str(PATIENCE) in stop.reason
+class Enough:
+    """An economy that has an opinion."""
+
+    def verdict(self, outcomes: Any) -> str:
+        return "enough"
+
+
+def test_a_search_that_is_not_worth_it_stops_once_every_family_was_tried() -> None:
+    told = replace(policy(1), economy=Enough())
+    seen = [outcome("t000", 0.5, family="constant"), outcome("t001", 0.3, family="linear")]
+    assert isinstance(told.decide(Snapshot(tuple(seen), ()), ALWAYS), Start), "trees may be better than all that were"
+    seen.append(outcome("t002", 0.3, family="trees"))
+    assert told.decide(Snapshot(tuple(seen), ()), ALWAYS) == Stop("enough")
+    assert isinstance(policy(1).decide(Snapshot(tuple(seen), ()), ALWAYS), Start)
 
 
 def test_best_is_the_lowest_error_at_the_highest_rung() -> None:
