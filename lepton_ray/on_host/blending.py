@@ -101,7 +101,13 @@ def recipe_of(
 
 
 def cross_validated(
-    problem: Problem, part: Part, outcomes: Sequence[Outcome], scratch: Path, *, rng: np.random.Generator
+    problem: Problem,
+    part: Part,
+    outcomes: Sequence[Outcome],
+    scratch: Path,
+    *,
+    rng: np.random.Generator,
+    late: Callable[[], bool] = lambda: False,
 ) -> CorrectedScore | None:
     """The bias-corrected score of choosing and blending as ``recipe_of`` does, over all trials that predicted the same
     rows out of fold, or None without any.
@@ -127,7 +133,7 @@ def cross_validated(
         found = greedy(metric, judged, candidates, rows=rows, room=Room(members=FEW_MEMBERS))
         return [(int(name), share) for name, share in found.shares]
 
-    return corrected_score(metric, judged, predictions, rule=rule, rng=rng)
+    return corrected_score(metric, judged, predictions, rule=rule, rng=rng, late=late)
 
 
 def judged_rows(part: Part, rows: np.ndarray) -> Judged:

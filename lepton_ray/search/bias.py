@@ -18,6 +18,8 @@ REPEATS = 200
 MOST_SCORES = 6_000
 """Scores taken in all: about a second. Many configurations are compared in fewer repeats, but in no fewer than 30."""
 FEWEST_REPEATS = 30
+HANDFUL = 5
+"""Draws that a score needs at least."""
 SHOWN_ONE_IN = 3
 """As many configurations as the search promotes."""
 RANKINGS = ("roc_auc", "average_precision")
@@ -60,7 +62,13 @@ Rule = Callable[[Sequence[np.ndarray], np.ndarray], Sequence[tuple[int, float]]]
 
 
 def corrected_score(
-    metric: Metric, judged: Judged, predictions: Sequence[np.ndarray], *, rule: Rule, rng: np.random.Generator
+    metric: Metric,
+    judged: Judged,
+    predictions: Sequence[np.ndarray],
+    *,
+    rule: Rule,
+    rng: np.random.Generator,
+    late: Callable[[], bool] = lambda: False,
 ) -> CorrectedScore | None:
     """Score what ``rule`` blends out of these on rows it did not choose by.
 
@@ -70,15 +78,18 @@ def corrected_score(
     Args:
         predictions: one out-of-fold array per configuration, each (repeats, n) or (repeats, n, k), all over the same
             rows; a configuration that was not promoted has one repeat.
+        late: asked before each draw; once it says so, the draws so far are the answer.
 
     Returns:
-        None where no draw of rows defines the metric.
+        None where no draw of rows defines the metric, or fewer than a handful could be made in time.
     """
     sign = -1.0 if metric.greater_is_better else 1.0
     n_rows, scores = len(judged.y), []
     means = [every.mean(axis=0) for every in predictions]
     repeats = max(len(every) for every in predictions)
     for _ in range(min(REPEATS, max(FEWEST_REPEATS, MOST_SCORES // len(predictions)))):
+        if late():
+            break
         chosen = rng.integers(0, n_rows, n_rows)
         outside = np.setdiff1d(np.arange(n_rows), chosen)
         errors = np.array([judged.score(metric, every[0], chosen) * sign for every in predictions])
@@ -89,7 +100,7 @@ def corrected_score(
         found = [judged.score(metric, _mixed(predictions, picked, number), outside) for number in range(repeats)]
         if np.isfinite(found).all():
             scores.append(float(np.mean(found)))
-    if not scores:
+    if not scores or (len(scores) < HANDFUL and late()):
         return None
     low, high = np.quantile(scores, [0.025, 0.975])
     return CorrectedScore(float(np.mean(scores)), float(low), float(high))

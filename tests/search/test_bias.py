@@ -107,3 +107,15 @@ def test_a_blend_is_scored_as_a_blend() -> None:
     pair = [(y + rng.normal(0, 1.0, 400))[None] for _ in range(6)]
     found = corrected_score(RMSE, Judged(y), pair, rule=lambda means, rows: [(0, 0.5), (1, 0.5)], rng=rng)
     assert found is not None and found.score == pytest.approx(1 / np.sqrt(2), abs=0.08)
+
+
+def test_what_comes_late_is_left_out() -> None:
+    rng, y = np.random.default_rng(8), np.arange(50.0)
+    told = [(y + rng.normal(0, 1.0, 50))[None]]
+    asked = iter(range(1000))
+    some = corrected_score(
+        RMSE, Judged(y), told, rule=lambda means, rows: [(0, 1.0)], rng=rng, late=lambda: next(asked) > 10
+    )
+    assert some is not None and some.score == pytest.approx(1.0, abs=0.3) and next(asked) == 12
+    none = corrected_score(RMSE, Judged(y), told, rule=lambda means, rows: [(0, 1.0)], rng=rng, late=lambda: True)
+    assert none is None
