@@ -8,7 +8,7 @@ the target's own scale (of the logarithm where the metric is best at a median): 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.forest_columns import Columns, learned_columns
 from lepton_ray.models.forest_space import columns_tried, forest_work, least_leaf, portfolio, sampled, settings_of
+from lepton_ray.models.sharpness import best_power, sharpened
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import Scale, scale_for
 from lepton_ray.models.trees import Trees
@@ -28,6 +29,7 @@ from lepton_ray.table.schema import Problem, Task
 _SHARES, _VALUES = 2**16 - 1, 2**32 - 1
 _BEST_AT_MEDIAN = ("mae", "mape")
 _JUDGES = 4000  # validation rows that say how many trees are enough
+_FOR_CLASSES, _FOR_VALUES = 0.002, 0.005  # of the squared error: too little for another tree; ranks gain for longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class ForestModel:
 
     @property
     def effort(self) -> Config:
-        return {"trees": len(self.trees)}
+        found = {"power": self.meaning.power} if isinstance(self.meaning, Classes) else {}
+        return {"trees": len(self.trees), **found}
 
     def predict(self, X: Matrix) -> Floats:
         sums = np.zeros((len(X), self.leaves.shape[1]), dtype=np.int64)
@@ -68,25 +71,28 @@ class ForestModel:
 class Classes:
     """Leaves hold shares: of each class seen in training, or of the second when these are two.
 
-    One row's worth of ``prior`` is mixed in for the ``rows`` seen, so that no class is impossible.
+    Their mean is sharpened to ``power``; one row's worth of ``prior`` is mixed in for the ``rows`` seen, so that no
+    class is impossible.
     """
 
     present: tuple[int, ...]
     prior: tuple[float, ...]
     rows: int
+    power: float
 
     def of(self, sums: NDArray[np.int64], n_trees: int) -> Floats:
-        if len(self.present) == 2:
-            second = sums[:, 0] / (n_trees * _SHARES)
-            shares = np.column_stack([1.0 - second, second])
-        else:
-            shares = sums / sums.sum(axis=1, keepdims=True)
+        shares = self.each(sums / (n_trees * _SHARES))
+        shares /= shares.sum(axis=1, keepdims=True)
         said = np.tile(np.array(self.prior) / (self.rows + 1.0), (len(sums), 1))
-        said[:, self.present] += shares * (self.rows / (self.rows + 1.0))
+        said[:, self.present] += sharpened(shares, self.power) * (self.rows / (self.rows + 1.0))
         return said
 
+    def each(self, outputs: Floats) -> Floats:
+        """Return a column for each class seen in training."""
+        return np.column_stack([1.0 - outputs, outputs]) if len(self.present) == 2 else outputs
+
     def facts(self) -> dict[str, Any]:
-        return {"classes": {"present": list(self.present), "prior": list(self.prior), "rows": self.rows}}
+        return {"classes": asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ class Values:
         return self.scale.back(self.low + (self.high - self.low) * (sums[:, 0] / (n_trees * _VALUES)))
 
     def facts(self) -> dict[str, Any]:
-        return {"values": {"scale": self.scale.to_dict(), "low": self.low, "high": self.high}}
+        return {"values": asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +151,11 @@ class ForestFamily:
         from lepton_ray.models.forest_growth import Judge, Lesson, Way, grown  # imports scikit-learn
 
         batch, settings = train.counted(), settings_of(config, problem)
-        meaning, learned, kept = _lesson(batch, problem, settings["target"])
+        meaning, learned, kept = _lesson(batch, problem, settings)
         n_classes = len(meaning.present) if isinstance(meaning, Classes) else 0
         columns = learned_columns(batch.X, learned, batch.weights(), n_classes)
         cells = columns.cells(batch.X)
-        lesson = Lesson(cells, learned, kept, batch.weights(), n_classes)
+        lesson = Lesson(cells, learned, kept, batch.weights(), n_classes, bool(np.isnan(cells).any()))
         way = Way(
             trees=max(1, int(settings["trees"])),
             random=self._random,
@@ -160,10 +166,14 @@ class ForestFamily:
             seed=seed,
         )
         judged = None if valid is None else _some(valid.counted())
+        negligible = _FOR_CLASSES if n_classes else _FOR_VALUES
         judge = None
         if judged is not None and len(judged):
-            judge = Judge(columns.cells(judged.X), _truth(judged, meaning), judged.weights())
+            judge = Judge(columns.cells(judged.X), _truth(judged, meaning), judged.weights(), negligible)
         trees = grown(lesson, way, judge, stop=stop, threads=threads)
+        if judge is not None and isinstance(meaning, Classes):
+            power = best_power(meaning.each(judge.mean()), meaning.each(judge.truth), judge.weight)
+            meaning = replace(meaning, power=power)
         answers = np.concatenate([one.answers for one in trees])
         gains = np.sum([one.gains for one in trees], axis=0)
         forest = Trees.of([one.tree for one in trees])
@@ -186,16 +196,16 @@ random_forest = ForestFamily("random_forest")
 extra_trees = ForestFamily("extra_trees")
 
 
-def _lesson(batch: Batch, problem: Problem, target: str) -> tuple[Classes | Values, NDArray[Any], Floats]:
+def _lesson(batch: Batch, problem: Problem, settings: Config) -> tuple[Classes | Values, NDArray[Any], Floats]:
     """Return what leaves will mean, what splits are judged by, and what leaves hold the mean of."""
     weight = batch.weights()
     if problem.task is not Task.REGRESSION:
         present, codes = np.unique(batch.y, return_inverse=True)
         prior = np.bincount(batch.y, weight, minlength=len(problem.classes)) + 1.0
         known = tuple(present.tolist()), tuple((prior / prior.sum()).tolist())
-        return Classes(*known, rows=len(batch)), codes, np.empty(0)
+        return Classes(*known, rows=len(batch), power=float(settings["power"])), codes, np.empty(0)
     y = np.asarray(batch.y, dtype=np.float64)
-    scale = scale_for(y, weight, target)
+    scale = scale_for(y, weight, settings["target"])
     learned = kept = scale.there(y)
     if scale.log and problem.metric not in _BEST_AT_MEDIAN:
         scale = scale_for(y, weight, "plain")
@@ -227,7 +237,7 @@ def _whole(answers: Floats, meaning: Classes | Values) -> NDArray[Any]:
 def _meaning(facts: dict[str, Any]) -> Classes | Values:
     if "classes" in facts:
         known = facts["classes"]
-        return Classes(tuple(known["present"]), tuple(known["prior"]), known["rows"])
+        return Classes(tuple(known["present"]), tuple(known["prior"]), known["rows"], known["power"])
     known = facts["values"]
     return Values(Scale(**known["scale"]), known["low"], known["high"])
 

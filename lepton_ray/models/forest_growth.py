@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from lepton_ray.features.matrix import Floats
@@ -33,6 +34,7 @@ class Lesson:
     Attributes:
         y: (rows,) class codes, all below ``n_classes`` and each there; or values, where that is 0.
         kept: (rows,) what leaves hold the mean of; for values only.
+        gaps: whether any cell is missing.
     """
 
     cells: Cells
@@ -40,6 +42,7 @@ class Lesson:
     kept: Floats
     weight: Floats
     n_classes: int
+    gaps: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,16 @@ class Judge:
     tells what is still to gain (Probst and Boulesteix 2018, arXiv:1705.05654), without waiting for a flat curve.
     """
 
-    LEAST, NEGLIGIBLE = 20, 0.005
+    LEAST = 20  # trees
 
-    def __init__(self, cells: Cells, truth: Floats, weight: Floats) -> None:
-        """Take validation rows; ``truth`` is (rows, outputs) on the scale of the answers."""
-        self.cells, self._truth, self._weight = cells, truth, weight[:, None] / np.sum(weight)
+    def __init__(self, cells: Cells, truth: Floats, weight: Floats, negligible: float) -> None:
+        """Take validation rows, and the share of the error that is not worth more trees.
+
+        Args:
+            truth: (rows, outputs) on the scale of the answers.
+        """
+        self.cells, self.truth, self.weight = cells, truth, weight
+        self._negligible, self._share = negligible, weight[:, None] / np.sum(weight)
         self._sum, self._squares, self._trees = np.zeros_like(truth), np.zeros_like(truth), 0
 
     def add(self, answers: Floats) -> None:
@@ -90,13 +98,16 @@ class Judge:
         self._squares += answers * answers
         self._trees += 1
 
+    def mean(self) -> Floats:
+        return self._sum / self._trees
+
     def satisfied(self) -> bool:
         n = self._trees
         if n < self.LEAST or n % 5:
             return False
-        mean = self._sum / n
-        spread = np.sum(self._weight * np.maximum(self._squares / n - mean * mean, 0.0)) / (n - 1)
-        return bool(spread <= self.NEGLIGIBLE * np.sum(self._weight * (self._truth - mean) ** 2))
+        mean = self.mean()
+        spread = np.sum(self._share * np.maximum(self._squares / n - mean * mean, 0.0)) / (n - 1)
+        return bool(spread <= self._negligible * np.sum(self._share * (self.truth - mean) ** 2))
 
 
 def grown(lesson: Lesson, way: Way, judge: Judge | None, *, stop: Stop, threads: int) -> list[Grown]:
@@ -133,7 +144,8 @@ def _tree(lesson: Lesson, way: Way, judged: Cells | None, number: int) -> tuple[
         grower = DecisionTreeClassifier(criterion=way.criterion, **settings)
     else:
         grower = DecisionTreeRegressor(**settings)
-    fitted = grower.fit(cells, y, sample_weight=weight).tree_
+    with config_context(skip_parameter_validation=True, assume_finite=not lesson.gaps):
+        fitted = grower.fit(cells, y, sample_weight=weight, check_input=lesson.gaps).tree_
     gains = fitted.compute_feature_importances(normalize=False)
     if lesson.n_classes:
         means = np.zeros((fitted.node_count, lesson.n_classes))

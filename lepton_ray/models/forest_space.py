@@ -9,12 +9,13 @@ import numpy as np
 from lepton_ray.models.family import Config
 from lepton_ray.table.schema import Problem, Task
 
-_SMALL = 3_000  # rows up to which leaves of one row do no harm
+_FEW = 1_500  # rows for each class, up to which leaves of one row do no harm
+_MOST = 300  # trees, where the validation rows do not say that fewer are enough
 _WIDE = 20  # columns from which trying all of them for each split is dear
 _STORED = 200_000_000  # bytes of a forest at most
 _SORTED, _CUT = 8_000_000, 40_000_000  # rows x columns tried x levels of a tree that takes half a second: measured
 
-DEFAULTS: Config = {"trees": 200, "min_leaf": 1, "shrink": 5.0, "criterion": "gini", "target": "plain"}
+DEFAULTS: Config = {"trees": 100, "min_leaf": 1, "shrink": 5.0, "criterion": "gini", "target": "plain", "power": 1.0}
 
 
 def settings_of(config: Config, problem: Problem) -> Config:
@@ -24,8 +25,9 @@ def settings_of(config: Config, problem: Problem) -> Config:
 
 
 def columns_tried(max_features: float | str, n_columns: int) -> int:
-    share = math.sqrt(n_columns) if isinstance(max_features, str) else n_columns * max_features
-    return max(1, min(n_columns, int(share)))
+    """Return how many columns are tried for a split; every text means their square root."""
+    tried = math.isqrt(n_columns) if isinstance(max_features, str) else int(max_features * n_columns)
+    return max(1, min(n_columns, tried))
 
 
 def least_leaf(settings: Config, problem: Problem, rows: int) -> int:
@@ -36,29 +38,31 @@ def least_leaf(settings: Config, problem: Problem, rows: int) -> int:
 
 
 def portfolio(problem: Problem, n_rows: int, n_columns: int, *, random: bool) -> list[Config]:
-    """Return the plain default, then three more; measured on eight tables, see ``LOG.md``."""
+    """Return the plain default, a hundred trees, then three more, those first that suit the rows, columns, classes."""
     if problem.task is Task.REGRESSION:
-        wide = n_columns > _WIDE
-        first: Config = {"max_features": 0.4} if wide else {}
-        return [
-            {"shrink": 1.0, **first},
-            {"shrink": 1.0, "max_features": 0.6 if not wide else 0.2, "min_leaf": 2},
-            {"shrink": 1.0, "target": "log1p", **first},
-            {"shrink": 5.0, "min_leaf": 3, **first},
+        tried: Config = {} if n_columns <= _WIDE else {"max_features": 0.4}
+        chosen: list[Config] = [
+            {"shrink": 1.0},
+            {"shrink": 1.0, "target": "log1p"},
+            {"shrink": 5.0, "min_leaf": 2 if random else 3},
+            {"shrink": 1.0, "max_features": 0.6 if n_columns <= _WIDE else 0.2},
         ]
-    if n_rows <= _SMALL:
-        return [
-            {"shrink": 2.0},
+        chosen = [tried | config for config in chosen]
+    elif n_rows <= _FEW * len(problem.classes):
+        chosen = [
+            {"shrink": 5.0},
             {"shrink": 20.0},
             {"shrink": 1.0, "max_features": 0.5, "criterion": "entropy"},
-            {"shrink": 10.0, "min_leaf": 4, "max_features": 0.3},
+            {"shrink": 10.0, "max_features": 0.3, "min_leaf": 4},
         ]
-    return [
-        {"shrink": 20.0, "min_leaf": 3, "max_features": 0.5 if random else "sqrt"},
-        {"shrink": 5.0, "min_leaf": 1, "max_features": 0.7 if random else 0.3},
-        {"shrink": 20.0, "min_leaf": 8, "max_features": 0.8 if random else 0.5, "criterion": "entropy"},
-        {"shrink": 50.0, "min_leaf": 2, "max_features": 0.3},
-    ]
+    else:
+        chosen = [
+            {"shrink": 20.0, "max_features": 0.5 if random else "sqrt", "min_leaf": 3},
+            {"shrink": 50.0, "max_features": 0.5 if random else 0.3, "min_leaf": 2},
+            {"shrink": 20.0, "max_features": 0.8 if random else 0.5, "min_leaf": 8, "criterion": "entropy"},
+            {"shrink": 5.0, "max_features": 0.7 if random else 0.3},
+        ]
+    return [chosen[0], *({"trees": _MOST} | config for config in chosen[1:])]
 
 
 def sampled(problem: Problem, rng: np.random.Generator) -> Config:
@@ -68,6 +72,7 @@ def sampled(problem: Problem, rng: np.random.Generator) -> Config:
         return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
     drawn: Config = {
+        "trees": _MOST,
         "max_features": float(rng.uniform(0.1, 1.0)),
         "min_leaf": round(log_uniform(1, 20)),
         "shrink": log_uniform(0.3, 100.0),
