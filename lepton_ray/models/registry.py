@@ -12,6 +12,8 @@ FAMILIES: dict[str, str] = {
     "constant": "lepton_ray.models.constant:ConstantFamily",
     "linear": "lepton_ray.models.linear:LinearFamily",
     "lightgbm": "lepton_ray.models.lightgbm:LightGBMFamily",
+    "random_forest": "lepton_ray.models.forest:random_forest",
+    "extra_trees": "lepton_ray.models.forest:extra_trees",
 }
 
 EXTRAS: dict[str, str] = {}
