@@ -12,10 +12,12 @@ FAMILIES: dict[str, str] = {
     "constant": "lepton_ray.models.constant:ConstantFamily",
     "linear": "lepton_ray.models.linear:LinearFamily",
     "lightgbm": "lepton_ray.models.lightgbm:LightGBMFamily",
+    "catboost": "lepton_ray.models.catboost:CatBoostFamily",
+    "mlp": "lepton_ray.models.mlp:MLPFamily",
 }
 
-EXTRAS: dict[str, str] = {}
-"""Families that need a package beyond lepton_ray's own, with its name; ``pip install lepton_ray[NAME]`` brings it."""
+EXTRAS: dict[str, str] = {"catboost": "catboost", "mlp": "torch"}
+"""Families that need a package beyond lepton_ray's own, with its name; ``pip install lepton_ray[PACKAGE]`` brings it."""
 
 
 def installed() -> list[str]:
@@ -34,7 +36,7 @@ def family(name: str) -> Family:
     if name in EXTRAS and find_spec(EXTRAS[name]) is None:
         raise UsageError(
             f"The model family '{name}' needs the package '{EXTRAS[name]}', which is not installed.",
-            f"Install it: pip install 'lepton_ray[{name}]'.",
+            f"Install it: pip install 'lepton_ray[{EXTRAS[name]}]'.",
         )
     if not module_name:
         raise UsageError(f"The model family '{name}' has no module before the colon.", "Write it as module:Class.")

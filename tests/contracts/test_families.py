@@ -3,16 +3,18 @@
 import pytest
 
 from lepton_ray.models.family import Family
-from lepton_ray.models.registry import FAMILIES, family
+from lepton_ray.models.registry import EXTRAS, FAMILIES, family
 from tests.contracts.family_exam import FamilyExam
 
 # Why a weight of 2 is not exactly a doubled row: the order of sums (constant), where the descent ends (linear), rows
 # counted for a leaf and values sampled for bins (lightgbm: min_data_in_leaf and bin edges count rows, not weights).
-TOLERANCES = {"constant": 1e-12, "linear": 1e-3, "lightgbm": 0.03}
+TOLERANCES = {"constant": 1e-12, "linear": 1e-3, "lightgbm": 0.03, "catboost": 0.05, "mlp": 0.2}
 
 
 class TestFamilies(FamilyExam):
     @pytest.fixture(params=list(FAMILIES))
     def family(self, request: pytest.FixtureRequest) -> Family:
+        if request.param in EXTRAS:
+            pytest.importorskip(EXTRAS[request.param], reason=f"needs the extra [{EXTRAS[request.param]}]")
         self.weight_tolerance = TOLERANCES[request.param]
         return family(request.param)
