@@ -22,7 +22,6 @@ from lepton_ray.models.constant import ConstantFamily
 from lepton_ray.models.densified import Fullest, fullest
 from lepton_ray.models.family import Batch, Config, Model, Stop
 from lepton_ray.models.meaning import Meaning
-
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import needs_mean, scale_wanted
 from lepton_ray.table.schema import Problem, Task
@@ -30,6 +29,7 @@ from lepton_ray.table.schema import Problem, Task
 _TREES = "catboost.cbm"
 _OURS = ("rounds", "patience", "target")  # every other key of a config is CatBoost's own
 _WORDS = 256  # columns of text that are read
+_IN_A_ROUND = 15e6  # rows x columns x scores: about half a second on one core, and only rounds can be interrupted
 _LARGEST = float(np.finfo(np.float32).max)
 _CODES = np.array([b"missing", *(b"%d" % code for code in range(4096))], dtype=object)
 """A category's code as CatBoost wants it, missing first; looked up, so that one row costs no conversion."""
@@ -103,6 +103,7 @@ class CatBoostFamily:
         meaning = Meaning.of(batch, problem, scale)
         learned, judged = _pool(batch, words, meaning), meaning.judgeable(valid)
         params = _params(settings, problem, meaning) | {"random_seed": seed, "thread_count": threads}
+        params["rsm"] = _share(batch, words, meaning, asked=settings.get("rsm", 1.0))
         trees = CatBoost(params | {"use_best_model": judged is not None})
         judge = None if judged is None else _pool(judged, words, meaning)
         trees.fit(learned, eval_set=judge, callbacks=[_Asking(stop)])
@@ -151,6 +152,12 @@ def _params(settings: Config, problem: Problem, meaning: Meaning) -> dict[str, A
     else:
         fixed["loss_function"] = "MAPE" if problem.metric == "mape" and not meaning.scale.log else "MAE"
     return {key: value for key, value in settings.items() if key not in _OURS} | fixed
+
+
+def _share(batch: Batch, words: Fullest, meaning: Meaning, *, asked: float) -> float:
+    """Return the share of the columns that a tree may look at: fewer where a round would take more than a second."""
+    columns = batch.X.dense.shape[1] + len(words.columns)
+    return float(np.clip(_IN_A_ROUND / (len(batch) * columns * meaning.n_scores), 0.01, asked))
 
 
 def _pool(batch: Batch, words: Fullest, meaning: Meaning) -> Pool:

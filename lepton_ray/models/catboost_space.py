@@ -1,4 +1,9 @@
-"""What CatBoost is tried with: an ordered portfolio and a space to draw from. It knows nothing about fitting."""
+"""What CatBoost is tried with: an ordered portfolio and a space to draw from. It knows nothing about fitting.
+
+``one_hot_max_size`` decides what a category becomes: up to so many levels are split one by one, which is quick and does
+well on small tables; for more, statistics of the target are used, with ``max_ctr_complexity`` of them combined, which
+costs two to four times as much.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +22,23 @@ DEFAULT: Config = {
     "max_ctr_complexity": 1,
     "target": "plain",
 }
+_PATIENT: Config = DEFAULT | {"rounds": 2000, "learning_rate": 0.04}
+_SHY: Config = _PATIENT | {"depth": 4, "l2_leaf_reg": 10.0}
+_DEEP: Config = DEFAULT | {"rounds": 1500, "learning_rate": 0.06, "depth": 8}
+_LEVELS: Config = DEFAULT | {"rounds": 1000, "learning_rate": 0.06, "one_hot_max_size": 2, "max_ctr_complexity": 2}
 
 
 def portfolio(problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
-    return [dict(DEFAULT)]
+    """Return a quick default, then four more, those first that suit the number of rows and classes."""
+    if problem.task is Task.REGRESSION:
+        chosen = [DEFAULT, _DEEP, _DEEP | {"target": "log1p"}, _LEVELS, _PATIENT]
+    elif n_rows < _SMALL:
+        chosen = [DEFAULT, _SHY, _PATIENT, _LEVELS, _DEEP]
+    else:
+        chosen = [DEFAULT, _PATIENT, _LEVELS, _SHY, _DEEP]
+    if len(problem.classes) > _MANY_CLASSES:  # a leaf holds a score for each class
+        chosen = [config | {"depth": 4, "border_count": 64} for config in (DEFAULT, _PATIENT, _LEVELS)]
+    return [dict(config) for config in chosen]
 
 
 def sampled(problem: Problem, rng: np.random.Generator) -> Config:
@@ -33,7 +51,7 @@ def sampled(problem: Problem, rng: np.random.Generator) -> Config:
     drawn: Config = {
         "rounds": int(min(3000, 80.0 / rate)),
         "learning_rate": rate,
-        "depth": int(rng.integers(4, 9)),
+        "depth": int(rng.integers(4, 9)) if len(problem.classes) <= _MANY_CLASSES else 4,
         "l2_leaf_reg": log_uniform(0.5, 30.0),
         "random_strength": log_uniform(0.1, 10.0),
         "one_hot_max_size": int(rng.choice([2, 10, 50])),
@@ -45,8 +63,9 @@ def sampled(problem: Problem, rng: np.random.Generator) -> Config:
 
 
 def tree_work(config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
-    """Rounds times what a round costs: a pass over rows and columns for each level, leaves for each class."""
+    """Rounds (few more than 40 / rate are ever used) times what a round costs: a pass for each level and class."""
     settings = DEFAULT | config
     rounds = min(settings["rounds"], 40.0 / settings["learning_rate"])
-    classes = len(problem.classes) if len(problem.classes) > 2 else 1
-    return float(rounds * classes * (n_rows * (1.0 + n_columns) * settings["depth"]))
+    scores = len(problem.classes) if len(problem.classes) > 2 else 1
+    statistics = 1.0 if settings["one_hot_max_size"] > 2 else 1.0 + settings["max_ctr_complexity"]
+    return float(rounds * (n_rows * (1.0 + n_columns) * settings["depth"] * scores * statistics + 10_000.0))

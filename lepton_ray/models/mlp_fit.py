@@ -57,7 +57,7 @@ def fit_network(
     seed: int,
     threads: int,
 ) -> tuple[dict[str, NDArray[np.float32]], int]:
-    """Return the fitted network as arrays, and after how many epochs it was best (without a test: how many there were)."""
+    """Return the fitted network as arrays, and after how many epochs it was best (without a test: all)."""
     with _alone(threads, seed):
         shape = (lesson.inputs.numbers.shape[1], lesson.inputs.plain.shape[1], lesson.inputs.codes.shape[1])
         hidden = [settings["hidden"]] * settings["depth"]
@@ -140,8 +140,9 @@ def _tensors(inputs: Inputs) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def _scores(network: Network, inputs: tuple[Tensor, ...]) -> Floats:
-    pieces = zip(*(part.split(_AT_ONCE) for part in inputs), strict=True)
-    return torch.cat([network(*piece) for piece in pieces]).double().numpy()
+    starts = range(0, len(inputs[0]), _AT_ONCE)
+    pieces = [network(*(part[start : start + _AT_ONCE] for part in inputs)) for start in starts]
+    return np.asarray(torch.cat(pieces).numpy(), dtype=np.float64)
 
 
 def _two(scores: Tensor, target: Tensor) -> Tensor:

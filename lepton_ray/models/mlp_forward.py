@@ -26,14 +26,13 @@ def front(arrays: Arrays, inputs: Inputs) -> _Cells:
     return np.hstack([z, mixed.reshape(n, -1), inputs.plain, known.reshape(n, -1)])
 
 
-def scores(arrays: Arrays, bend: str, inputs: Inputs) -> _Cells:
-    """Return (n, outputs)."""
+def scores(arrays: Arrays, bend: str, inputs: Inputs) -> NDArray[np.float64]:
+    """Return (n, outputs), worked out in float32."""
     rows = front(arrays, inputs)
     last = sum(name.startswith("weight_") for name in arrays) - 1
     for index in range(last):
         rows = _BENDS[bend](rows @ arrays[f"weight_{index}"] + arrays[f"bias_{index}"])
-    said: _Cells = rows @ arrays[f"weight_{last}"] + arrays[f"bias_{last}"]
-    return said
+    return np.asarray(rows @ arrays[f"weight_{last}"] + arrays[f"bias_{last}"], dtype=np.float64)
 
 
 def effects(arrays: Arrays, inputs: Inputs, n_parts: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -44,7 +43,8 @@ def effects(arrays: Arrays, inputs: Inputs, n_parts: tuple[int, int, int]) -> ND
     each_number, each_code = arrays["wave_shifts"].shape[1], arrays["levels"].shape[1]
     straight, waves, flat, known = np.split(power, np.cumsum([numbers, numbers * each_number, plain]))
     straight = straight + waves.reshape(numbers, each_number).sum(axis=1)
-    return np.sqrt(np.concatenate([straight, flat, known.reshape(categories, each_code).sum(axis=1)]))
+    moved: NDArray[np.float64] = np.concatenate([straight, flat, known.reshape(categories, each_code).sum(axis=1)])
+    return np.sqrt(moved)
 
 
 def _selu(rows: _Cells) -> _Cells:
@@ -56,7 +56,7 @@ def _selu(rows: _Cells) -> _Cells:
 
 def _mish(rows: _Cells) -> _Cells:
     """x tanh(log(1 + e^x)), without the logarithm; beyond 20 it is x."""
-    grown = np.exp(np.minimum(rows, np.float32(20.0)))
+    grown: _Cells = np.exp(np.minimum(rows, np.float32(20.0)))
     grown = grown * (grown + np.float32(2.0))
     bent: _Cells = rows * (grown / (grown + np.float32(2.0)))
     return bent

@@ -1,4 +1,4 @@
-"""Rows as a network reads them: numbers by their rank, flags, words and category codes. It knows nothing about torch."""
+"""Rows as a network reads them: numbers by rank, flags, words and category codes. It knows nothing about torch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lepton_ray.models.densified import Fullest, fullest
 _KNOTS = 256
 _FARTHEST = 1e-3  # the rank of the lowest value, and of the highest from above: 3.1 deviations
 _WORDS = 256
+_SMALL = ("straight", "categorical", "gappy", "levels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +92,13 @@ class Reading:
 
     def facts(self) -> dict[str, Any]:
         """What is small, as JSON; ``knots`` and ``places`` are arrays."""
-        return {
-            "straight": list(self.straight),
-            "categorical": list(self.categorical),
-            "gappy": list(self.gappy),
-            "levels": list(self.levels),
-            "words": self.words.facts(),
-        }
+        return {"words": self.words.facts(), **{key: list(getattr(self, key)) for key in _SMALL}}
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any], knots: Floats, places: Floats) -> Reading:
         words = Fullest.from_facts(facts["words"])
-        sorts = (tuple(facts[key]) for key in ("straight", "categorical"))
-        return cls(*sorts, knots, places, tuple(facts["gappy"]), tuple(facts["levels"]), words)
+        straight, categorical, gappy, levels = (tuple(facts[key]) for key in _SMALL)
+        return cls(straight, categorical, knots, places, gappy, levels, words)
 
 
 def reading_of(X: Matrix) -> Reading:

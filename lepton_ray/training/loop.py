@@ -71,6 +71,6 @@ def train(
 def waves(done: float) -> float:
     """Four waves of the rate, each twice as long as the one before and ending at 0 (coslog4 of arXiv:2407.04491).
 
-    A run that is cut short thus has a settled model from the end of its last wave: after 1/15, 1/5 and 7/15 of the whole.
+    A run that is cut short thus has a settled model from the end of its last wave, at 1/15, 1/5 or 7/15 of the whole.
     """
     return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * done)))
