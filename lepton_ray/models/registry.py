@@ -14,10 +14,15 @@ FAMILIES: dict[str, str] = {
     "lightgbm": "lepton_ray.models.lightgbm:LightGBMFamily",
     "random_forest": "lepton_ray.models.forest:random_forest",
     "extra_trees": "lepton_ray.models.forest:extra_trees",
+    "catboost": "lepton_ray.models.catboost:CatBoostFamily",
+    "mlp": "lepton_ray.models.mlp:MLPFamily",
 }
 
-EXTRAS: dict[str, str] = {}
-"""Families that need a package beyond lepton_ray's own, with its name; ``pip install lepton_ray[NAME]`` brings it."""
+EXTRAS: dict[str, str] = {"catboost": "catboost", "mlp": "torch"}
+"""Families that need a package beyond lepton_ray's own, with its name, which the extra bears as well."""
+
+FITTING_ONLY = frozenset({"mlp"})
+"""Those of them whose models predict without the package."""
 
 
 def installed() -> list[str]:
@@ -25,18 +30,23 @@ def installed() -> list[str]:
     return [name for name in FAMILIES if name not in EXTRAS or find_spec(EXTRAS[name]) is not None]
 
 
-def family(name: str) -> Family:
-    """Return the family of that name, or the user's own behind ``module:Attribute`` (a class or an instance)."""
+def family(name: str, *, fits: bool = True) -> Family:
+    """Return the family of that name, or the user's own behind ``module:Attribute`` (a class or an instance).
+
+    Args:
+        fits: False where only its models are loaded, which may need less.
+    """
     module_name, colon, attribute = FAMILIES.get(name, name).partition(":")
     if not colon:
         known = ", ".join(FAMILIES)
         raise UsageError(
             f"There is no model family '{name}'.", f"Choose one of {known}, or name your own as module:Class."
         )
-    if name in EXTRAS and find_spec(EXTRAS[name]) is None:
+    needed = name in EXTRAS and (fits or name not in FITTING_ONLY)
+    if needed and find_spec(EXTRAS[name]) is None:
         raise UsageError(
             f"The model family '{name}' needs the package '{EXTRAS[name]}', which is not installed.",
-            f"Install it: pip install 'lepton_ray[{name}]'.",
+            f"Install it: pip install 'lepton_ray[{EXTRAS[name]}]'.",
         )
     if not module_name:
         raise UsageError(f"The model family '{name}' has no module before the colon.", "Write it as module:Class.")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.features.matrix import Floats
+from lepton_ray.table.schema import Problem, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Scale:
             return np.asarray(t, dtype=np.float64)
         return np.asarray(np.exp(np.clip(t, self.low, self.high)) * self.smear - 1.0, dtype=np.float64)
 
+    def within(self, scores: Floats) -> Floats:
+        """Return the scores bounded to those of the training rows: for a model that would follow a line beyond them."""
+        low, high = ((end - self.centre) / self.spread for end in (self.low, self.high))
+        return np.clip(scores, low, high)
+
     def corrected(self, values: Floats, scores: Floats, weight: Floats) -> Scale:
         """Return the scale with the smear that these training rows ask for."""
         if not self.log:
@@ -54,3 +60,17 @@ def scale_for(values: Floats, weight: Floats, target: str) -> Scale:
     centre = float(np.sum(t * weight) / np.sum(weight))
     spread = float(np.sqrt(np.sum(weight * (t - centre) ** 2) / np.sum(weight)))
     return Scale(log, centre, spread if spread > 0 else 1.0, float(np.min(t)), float(np.max(t)))
+
+
+def needs_mean(problem: Problem) -> bool:
+    """Whether the metric is best at the mean; MAE and MAPE are best at a median, which a logarithm leaves alone."""
+    return problem.metric not in ("mae", "mape")
+
+
+def scale_wanted(problem: Problem, values: Floats, weight: Floats, target: str) -> Scale | None:
+    """Return the scale to learn this problem on: None for classes, values as they are for plain relative errors."""
+    if problem.task is not Task.REGRESSION:
+        return None
+    if problem.metric == "mape" and target == "plain":
+        return Scale(False, 0.0, 1.0, 0.0, 0.0)  # relative errors need the target's own zero
+    return scale_for(np.asarray(values, dtype=np.float64), weight, target)

@@ -6,13 +6,16 @@ import sys
 import pytest
 
 from lepton_ray.errors import UsageError
+from lepton_ray.models import registry
 from lepton_ray.models.constant import ConstantFamily
 from lepton_ray.models.family import Family
-from lepton_ray.models.registry import FAMILIES, family
+from lepton_ray.models.registry import EXTRAS, FAMILIES, family, installed
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_name_is_a_family_of_that_name(name: str) -> None:
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name], reason=f"needs the extra [{EXTRAS[name]}]")
     assert isinstance(family(name), Family)
     assert family(name).name == name
 
@@ -37,7 +40,17 @@ def test_what_is_wrong_is_named(name: str, said: str) -> None:
 
 
 def test_naming_the_families_imports_none_of_their_libraries() -> None:
-    libraries = ("lightgbm", "sklearn", "torch")
+    libraries = ("lightgbm", "sklearn", "catboost", "torch")
     code = f"import sys, lepton_ray.models.registry; print([name for name in {libraries} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_extras_there_are_fewer_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    assert installed() == [name for name in FAMILIES if name not in EXTRAS]
+    with pytest.raises(UsageError, match=r"needs the package 'torch'.*pip install 'lepton_ray\[torch\]'"):
+        family("mlp")
+    with pytest.raises(UsageError, match=r"pip install 'lepton_ray\[catboost\]'"):
+        family("catboost", fits=False)
+    assert family("mlp", fits=False).name == "mlp"
