@@ -12,6 +12,8 @@ FAMILIES: dict[str, str] = {
     "constant": "lepton_ray.models.constant:ConstantFamily",
     "linear": "lepton_ray.models.linear:LinearFamily",
     "lightgbm": "lepton_ray.models.lightgbm:LightGBMFamily",
+    "knn": "lepton_ray.models.knn:KNNFamily",
+    "svm": "lepton_ray.models.svm:SVMFamily",
 }
 
 EXTRAS: dict[str, str] = {}
