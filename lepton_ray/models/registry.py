@@ -16,6 +16,8 @@ FAMILIES: dict[str, str] = {
     "extra_trees": "lepton_ray.models.forest:extra_trees",
     "catboost": "lepton_ray.models.catboost:CatBoostFamily",
     "mlp": "lepton_ray.models.mlp:MLPFamily",
+    "knn": "lepton_ray.models.knn:KNNFamily",
+    "svm": "lepton_ray.models.svm:SVMFamily",
 }
 
 EXTRAS: dict[str, str] = {"catboost": "catboost", "mlp": "torch"}
