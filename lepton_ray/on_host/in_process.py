@@ -1,0 +1,186 @@
+"""A whole search in the calling process: the desk, the bench and the finish of a run, without a supervisor or a worker.
+
+Nothing is killed here: a trial is asked to come back when its lease ends. It knows nothing about scikit-learn or Ray.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any, cast
+
+from lepton_ray.bundle.carried import Carried
+from lepton_ray.errors import SearchError
+from lepton_ray.money.budget import Budget
+from lepton_ray.money.duration import LONGEST_SECONDS
+from lepton_ray.money.lease import Lease
+from lepton_ray.money.ledger import Ledger
+from lepton_ray.money.meter import Meter
+from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host import finishing, telling
+from lepton_ray.on_host import search as host_search
+from lepton_ray.on_host.bench import Bench
+from lepton_ray.on_host.course import Course, Progress
+from lepton_ray.on_host.opening import open_desk
+from lepton_ray.on_host.preparation import Prepared
+from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.worker_client import Outcome as Ended
+from lepton_ray.on_host.worker_client import Status, Worker
+from lepton_ray.search.desk import Desk
+from lepton_ray.search.trial import Outcome
+from lepton_ray.spec import RunSpec, Surroundings
+
+KEPT_SHARE, LONGEST_KEPT_SECONDS = 0.1, 0.6
+"""Of the wall: kept for sealing what was found."""
+MEMORY_FOLDER = Path("/dev/shm")
+ROOM_PER_BYTE, LEAST_ROOM = 4, 64 * 2**20
+"""What the memory folder must have free, for each byte of the table and besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to: the sealed model, all that was tried, what it cost and why it ended."""
+
+    carried: Carried
+    winner: Outcome
+    outcomes: tuple[Outcome, ...]
+    receipt: Receipt
+    stopped_because: str
+
+
+class Silent:
+    """A screen that shows nothing."""
+
+    def say(self, sentence: str) -> None: ...
+
+    def watch(self, look: Callable[[], Progress | None]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Here:
+    """A worker that is this process: a task begins when its end is asked for.
+
+    ``endless``: leases do not end, so that what comes of a task depends on no clock.
+    """
+
+    def __init__(self, bench: Bench, *, endless: bool) -> None:
+        self._bench = bench
+        self._endless = endless
+        self._given: tuple[dict[str, Any], Lease] | None = None
+
+    def ready_within(self, timeout: float) -> bool:
+        return True
+
+    def submit(self, task: dict[str, Any], lease: Lease) -> None:
+        self._given = task, replace(lease, until=inf) if self._endless else lease
+
+    def poll(self, timeout: float) -> Ended | None:
+        """Carry the task out, however long it takes."""
+        assert self._given is not None
+        (task, lease), self._given = self._given, None
+        started = self._bench.now()
+        value = self._bench.run(task, lease)
+        return Ended(task, Status.DONE, value, "", started, self._bench.now())
+
+
+def search(
+    prepared: Prepared,
+    spec: RunSpec,
+    around: Surroundings,
+    *,
+    budget: Budget | None,
+    max_trials: int | None,
+    elsewhere: Callable[[Course, Desk], None] | None = None,
+) -> Found:
+    """Search, fit the winner again on all rows, and seal it.
+
+    Args:
+        around: its ``started`` is when the search began to cost.
+        budget: None: only ``max_trials`` ends the search, and no clock has a say in what is found.
+        max_trials: how many configurations are tried; the constant, which stands by, is none.
+        elsewhere: goes on with the search once there is a model, on more than this process.
+
+    Raises:
+        SearchError: no model could be fitted.
+    """
+    limits = budget or Budget.resolve(None, LONGEST_SECONDS, spec.machine(around).per_hour)
+    with short_lived_folder(prepared.dev.table.nbytes) as place:
+        course = _course(spec, around, limits, place, noted=budget is not None)
+        telling.write_setup(course, prepared)
+        sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
+        kept = min(KEPT_SHARE * limits.wall_seconds, LONGEST_KEPT_SECONDS)
+        desk = open_desk(course, prepared, sealer, kept=kept)
+        here = cast(Worker, Here(Bench(course.folder.scratch), endless=budget is None))
+
+        def enough() -> bool:
+            tried = sum(outcome.trial.family != "constant" for outcome in desk.outcomes())
+            if max_trials is not None and tried >= max_trials:
+                desk.stop(f"{max_trials} configurations were tried, as many as you asked for")
+            return elsewhere is not None and desk.best() is not None
+
+        course.meter.enter("search")
+        host_search.run(desk, here, course.clock, threads=1, hand_over=enough)
+        if elsewhere is not None:
+            elsewhere(course, desk)
+        course.meter.enter("finish")
+        winner = _finish(course, prepared, desk, sealer, here, until=limits.wall_seconds - kept / 2)
+        carried = Carried.of(course.folder.bundle, trust=[name for name in spec.families if ":" in name])
+        course.meter.close()
+        reason = desk.view(course.clock()).stopped_because or "the search came to its end"
+        return Found(carried, winner, desk.outcomes(), Receipt.from_ledger(course.meter.ledger), reason)
+
+
+def _course(spec: RunSpec, around: Surroundings, budget: Budget, place: Path, *, noted: bool) -> Course:
+    """A run of its own in ``place``, from which nobody hears; what came before belongs to its stage "prepare"."""
+    folder = RunFolder(place)
+    folder.prepare()
+    elapsed = time.monotonic() - around.started
+    ledger = Ledger.create(folder.ledger, around.run_id, spec.machine(around), time.time() - elapsed)
+    meter = Meter(ledger, lambda: time.monotonic() - around.started)
+    ledger.enter("prepare", 0.0)
+    if noted:
+        ledger.note("budget", budget.to_dict())
+    return Course(spec, around, budget, folder, meter, Silent(), None)
+
+
+def _finish(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, here: Worker, *, until: float) -> Outcome:
+    """Fit the winner again on all rows, as far as ``until`` allows, and leave it in the course's folder."""
+    winner = desk.best()
+    if winner is None:
+        reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in desk.outcomes()})
+        raise SearchError(f"No model could be fitted ({'; '.join(reasons)[:400]}).", "Check the features.")
+    finishing.finish(
+        winner,
+        [here],
+        sealer,
+        course.clock,
+        scratch=course.folder.scratch,
+        rungs=desk.rungs,
+        until=until,
+        n_rows=len(prepared.dev.y),
+        trials=desk.tried(),
+        held_rows=0,
+    )
+    return winner
+
+
+@contextmanager
+def short_lived_folder(table_bytes: int) -> Iterator[Path]:
+    """A folder for as long as the block lasts, in memory where there is room: a disk would be waited for, file by
+    file, and nothing in it needs to outlive this process."""
+    place = None
+    with suppress(OSError):
+        room = os.statvfs(MEMORY_FOLDER)
+        if (
+            os.access(MEMORY_FOLDER, os.W_OK)
+            and room.f_bavail * room.f_frsize > LEAST_ROOM + ROOM_PER_BYTE * table_bytes
+        ):
+            place = MEMORY_FOLDER
+    with tempfile.TemporaryDirectory(prefix="lepton-fit-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
