@@ -1,7 +1,7 @@
 """scikit-learn's door: ``LeptonClassifier`` and ``LeptonRegressor``, ordinary estimators with a wall in dollars.
 
-Where a search happens. With ``max_trials``, and in any case with fewer than SMALL_ROWS rows or less than SHORT_SECONDS,
-it happens in the calling process, on one core. Beyond ONE_CORE_ROWS rows or ONE_CORE_SECONDS it is a supervised run in
+Where a search happens. With ``max_trials``, and in any case with fewer than 2,000 rows or less than 30 s, it
+happens in the calling process, on one core. Beyond 20,000 rows or 60 s it is a supervised run in
 a process of its own (``lepton_ray.run``), with all cores and a wall that holds whatever a model does; or, where the
 caller has a Ray open on this machine with cores to spare, it is that Ray's guest. Between the two it stays here.
 In the calling process nothing is killed: a model is asked to end, and may take about a second longer.
@@ -15,13 +15,12 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -35,7 +34,18 @@ from lepton_ray.errors import DataError, UsageError
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_host import in_process
-from lepton_ray.on_host.given import Given, class_names, dealt_folds, each_fold_has_all, plan_of, prepare_given
+from lepton_ray.on_host.given import (
+    Given,
+    class_names,
+    dealt_folds,
+    each_fold_has_all,
+    free_name,
+    plan_of,
+    prepare_given,
+    table_of_array,
+)
+from lepton_ray.on_host.in_process import Found, Limits
+from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.on_ray import guest
 from lepton_ray.runs import leaderboard_of, run
 from lepton_ray.spec import RunSpec, Surroundings
@@ -44,43 +54,12 @@ from lepton_ray.table.profile import profile_block
 from lepton_ray.table.schema import Problem, Task
 from lepton_ray.training.metrics import default_metric, metric_named
 
-SMALL_ROWS, SHORT_SECONDS = 2_000, 30.0
-"""Below either, to start a process and Ray costs more than they bring."""
-ONE_CORE_ROWS, ONE_CORE_SECONDS = 20_000, 60.0
-"""Up to both, one core is enough."""
 HANDING_OVER_SECONDS = 0.5
 """From the end of a run in a process of its own to a fitted estimator."""
 
 
 class UnfitData(DataError, ValueError):
     """Rows that cannot be learned from; a ``ValueError``, as scikit-learn wants it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a fit may take: ``budget`` is None where only ``max_trials`` ends it."""
-
-    budget: Budget | None
-    max_trials: int | None
-
-    def apart(self, rows: int) -> bool:
-        """Whether a search over so many rows is worth more than this process."""
-        if self.max_trials is not None or self.budget is None:
-            return False
-        wall = self.budget.wall_seconds
-        small = rows < SMALL_ROWS or wall < SHORT_SECONDS
-        return not small and (rows > ONE_CORE_ROWS or wall > ONE_CORE_SECONDS)
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What a fit leaves, wherever it happened."""
-
-    carried: Carried
-    score: float
-    leaderboard: pd.DataFrame
-    receipt: Any
-    stopped_because: str
 
 
 class _Lepton(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -138,7 +117,7 @@ class _Lepton(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             table, numeric = table_of(X), False
         else:
             cells = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
-            table, numeric = _from_array(cells, None if reset else self._numeric)
+            table, numeric = table_of_array(cells, None if reset else self._numeric)
         if table.num_rows == 0:
             raise UnfitData(f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required.")
         for name in table.column_names:
@@ -158,13 +137,13 @@ class _Lepton(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         task = Task.REGRESSION if not names else Task.BINARY if len(names) == 2 else Task.MULTICLASS
         metric = self._metric_for(task, everywhere=not names or each_fold_has_all(folds, y, len(names)))
         positive = names[1] if task is Task.BINARY else None
-        problem = Problem(_free_name("target", table), task, names, metric, positive)
+        problem = Problem(free_name("target", table), task, names, metric, positive)
         given = Given(table, y, weight, folds, problem, self._numeric)
         spec = RunSpec(
             table="the rows of a fit",
             target=problem.target,
             metric=metric,
-            weight=None if weight is None else _free_name("weight", table),
+            weight=None if weight is None else free_name("weight", table),
             families=_names(self.families),
             seed=seed,
             price=None if self.price is None else str(self.price),
@@ -188,14 +167,14 @@ class _Lepton(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         budget = Budget.resolve(self.budget, self.deadline, spec.machine(around).per_hour)
         return Limits(budget, None if self.max_trials is None else int(self.max_trials))
 
-    def _keep(self, fitted: Fitted, metric: str) -> Self:
-        self._carried = fitted.carried
+    def _keep(self, found: Found, metric: str) -> Self:
+        self._carried = found.carried
         self.metric_ = metric
-        self.best_score_ = fitted.score
-        self.leaderboard_ = fitted.leaderboard
-        self.receipt_ = fitted.receipt
-        self.spent_: Dollars = fitted.receipt.total.dollars
-        self.stopped_because_ = fitted.stopped_because
+        self.best_score_ = found.score
+        self.leaderboard_ = leaderboard_of(found.outcomes)
+        self.receipt_ = found.receipt
+        self.spent_: Dollars = found.receipt.total.dollars
+        self.stopped_because_ = found.stopped_because
         return self
 
     def _answers(self, X: Any) -> pa.Table:
@@ -347,25 +326,16 @@ class LeptonRegressor(RegressorMixin, _Lepton):  # type: ignore[misc]
         return np.asarray(self._answers(X).column(0).to_numpy(), dtype=np.float64)
 
 
-def _searched(given: Given, spec: RunSpec, around: Surroundings, limits: Limits) -> Fitted:
+def _searched(given: Given, spec: RunSpec, around: Surroundings, limits: Limits) -> Found:
     """Search here, as a guest of the caller's Ray, or in a process of its own."""
     apart = limits.apart(len(given.y))
     if apart and not guest.is_open():
         return _run_apart(given, spec, limits, around)
-    found = in_process.search(
-        prepare_given(given),
-        spec,
-        around,
-        budget=limits.budget,
-        max_trials=limits.max_trials,
-        elsewhere=guest.search if apart else None,
-    )
-    assert found.winner.score is not None
-    board = leaderboard_of(found.outcomes)
-    return Fitted(found.carried, found.winner.score, board, found.receipt, found.stopped_because)
+    elsewhere = guest.search if apart else None
+    return in_process.search(prepare_given(given), spec, around, limits, elsewhere=elsewhere)
 
 
-def _run_apart(given: Given, spec: RunSpec, limits: Limits, around: Surroundings) -> Fitted:
+def _run_apart(given: Given, spec: RunSpec, limits: Limits, around: Surroundings) -> Found:
     """A supervised run in a process of its own, which leaves nothing but what is returned."""
     assert limits.budget is not None
     table, problem = given.table, given.problem
@@ -391,21 +361,8 @@ def _run_apart(given: Given, spec: RunSpec, limits: Limits, around: Surroundings
             quiet=True,
         )
         carried = Carried.of(done.folder / "bundle", trust=[name for name in spec.families if ":" in name])
-        return Fitted(carried, done.score, done.leaderboard(), done.receipt, str(done.result["stopped_because"]))
-
-
-def _from_array(cells: NDArray[Any], numeric: bool | None) -> tuple[pa.Table, bool]:
-    """An array as columns x0, x1, …: numbers where all cells are, else each column by its own cells."""
-    names = [f"x{place}" for place in range(cells.shape[1])]
-    if numeric is not False:
-        try:
-            columns = np.asfortranarray(cells, dtype=np.float64)
-        except ValueError:
-            if numeric:
-                raise
-        else:
-            return pa.table([pa.array(columns[:, place]) for place in range(len(names))], names=names), True
-    return table_of(pd.DataFrame(cells, columns=names).infer_objects()), False
+        trials = tuple(RunFolder(done.folder).trials())
+        return Found(carried, done.score, trials, done.receipt, str(done.result["stopped_because"]))
 
 
 def _weighed(sample_weight: Any, y: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
@@ -427,12 +384,3 @@ def _weighed(sample_weight: Any, y: NDArray[Any]) -> tuple[NDArray[np.bool_], ND
 
 def _names(families: Sequence[str] | str | None) -> tuple[str, ...]:
     return () if families is None else (families,) if isinstance(families, str) else tuple(families)
-
-
-def _free_name(name: str, table: pa.Table) -> str:
-    """The name, or the first of name_2, name_3, … that is no column of the table."""
-    taken, number, free = set(table.column_names), 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free

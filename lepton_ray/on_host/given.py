@@ -8,6 +8,7 @@ chosen already: every row trains, every number is used as it is, and only column
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from lepton_ray.on_host.bench import Part
@@ -16,6 +17,7 @@ from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.table import values
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import ColumnPlan, Reason
+from lepton_ray.table.frames import table_of
 from lepton_ray.table.kinds import judge
 from lepton_ray.table.profile import Profile, profile_block
 from lepton_ray.table.schema import Kind, Problem
@@ -113,3 +115,26 @@ def class_names(classes: np.ndarray) -> tuple[str, ...]:
     if None in words or len(set(words)) < len(words):
         return tuple(f"class {code}" for code in range(len(words)))
     return tuple(words)
+
+
+def table_of_array(cells: np.ndarray, numeric: bool | None) -> tuple[pa.Table, bool]:
+    """An array as columns x0, x1, …: numbers where all cells are, else each column by its own cells."""
+    names = [f"x{place}" for place in range(cells.shape[1])]
+    if numeric is not False:
+        try:
+            columns = np.asfortranarray(cells, dtype=np.float64)
+        except ValueError:
+            if numeric:
+                raise
+        else:
+            return pa.table([pa.array(columns[:, place]) for place in range(len(names))], names=names), True
+    return table_of(pd.DataFrame(cells, columns=names).infer_objects()), False
+
+
+def free_name(name: str, table: pa.Table) -> str:
+    """The name, or the first of name_2, name_3, … that is no column of the table."""
+    taken, number, free = set(table.column_names), 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

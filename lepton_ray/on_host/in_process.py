@@ -35,6 +35,10 @@ from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec, Surroundings
 
+SMALL_ROWS, SHORT_SECONDS = 2_000, 30.0
+"""Below either, to start a process and Ray costs more than they bring."""
+ONE_CORE_ROWS, ONE_CORE_SECONDS = 20_000, 60.0
+"""Up to both, one core is enough."""
 KEPT_SHARE, LONGEST_KEPT_SECONDS = 0.1, 0.6
 """Of the wall: kept for sealing what was found."""
 MEMORY_FOLDER = Path("/dev/shm")
@@ -43,11 +47,32 @@ ROOM_PER_BYTE, LEAST_ROOM = 4, 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a search may take.
+
+    Attributes:
+        budget: None: only ``max_trials`` ends the search, and no clock has a say in what is found.
+        max_trials: how many configurations are tried; the constant, which stands by, is none.
+    """
+
+    budget: Budget | None
+    max_trials: int | None = None
+
+    def apart(self, rows: int) -> bool:
+        """Whether a search over so many rows is worth more than this process."""
+        if self.max_trials is not None or self.budget is None:
+            return False
+        wall = self.budget.wall_seconds
+        small = rows < SMALL_ROWS or wall < SHORT_SECONDS
+        return not small and (rows > ONE_CORE_ROWS or wall > ONE_CORE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to: the sealed model, all that was tried, what it cost and why it ended."""
+    """What a search came to: the sealed model and its score, all that was tried, what it cost and why it ended."""
 
     carried: Carried
-    winner: Outcome
+    score: float
     outcomes: tuple[Outcome, ...]
     receipt: Receipt
     stopped_because: str
@@ -93,47 +118,47 @@ def search(
     prepared: Prepared,
     spec: RunSpec,
     around: Surroundings,
+    limits: Limits,
     *,
-    budget: Budget | None,
-    max_trials: int | None,
     elsewhere: Callable[[Course, Desk], None] | None = None,
 ) -> Found:
     """Search, fit the winner again on all rows, and seal it.
 
     Args:
         around: its ``started`` is when the search began to cost.
-        budget: None: only ``max_trials`` ends the search, and no clock has a say in what is found.
-        max_trials: how many configurations are tried; the constant, which stands by, is none.
-        elsewhere: goes on with the search once there is a model, on more than this process.
+        elsewhere: goes on with the search once there is a model beside the constant, on more than this process.
 
     Raises:
         SearchError: no model could be fitted.
     """
-    limits = budget or Budget.resolve(None, LONGEST_SECONDS, spec.machine(around).per_hour)
+    endless = limits.budget is None
+    budget = limits.budget or Budget.resolve(None, LONGEST_SECONDS, spec.machine(around).per_hour)
     with short_lived_folder(prepared.dev.table.nbytes) as place:
-        course = _course(spec, around, limits, place, noted=budget is not None)
+        course = _course(spec, around, budget, place, noted=not endless)
         telling.write_setup(course, prepared)
         sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
-        kept = min(KEPT_SHARE * limits.wall_seconds, LONGEST_KEPT_SECONDS)
+        kept = min(KEPT_SHARE * budget.wall_seconds, LONGEST_KEPT_SECONDS)
         desk = open_desk(course, prepared, sealer, kept=kept)
-        here = cast(Worker, Here(Bench(course.folder.scratch), endless=budget is None))
+        here = cast(Worker, Here(Bench(course.folder.scratch), endless=endless))
 
         def enough() -> bool:
             tried = sum(outcome.trial.family != "constant" for outcome in desk.outcomes())
-            if max_trials is not None and tried >= max_trials:
-                desk.stop(f"{max_trials} configurations were tried, as many as you asked for")
-            return elsewhere is not None and desk.best() is not None
+            if limits.max_trials is not None and tried >= limits.max_trials:
+                desk.stop(f"{limits.max_trials} configurations were tried, as many as you asked for")
+            best = desk.best()
+            return elsewhere is not None and best is not None and best.trial.family != "constant"
 
         course.meter.enter("search")
         host_search.run(desk, here, course.clock, threads=1, hand_over=enough)
         if elsewhere is not None:
             elsewhere(course, desk)
         course.meter.enter("finish")
-        winner = _finish(course, prepared, desk, sealer, here, until=limits.wall_seconds - kept / 2)
+        winner = _finish(course, prepared, desk, sealer, here, until=budget.wall_seconds - kept / 2)
         carried = Carried.of(course.folder.bundle, trust=[name for name in spec.families if ":" in name])
         course.meter.close()
         reason = desk.view(course.clock()).stopped_because or "the search came to its end"
-        return Found(carried, winner, desk.outcomes(), Receipt.from_ledger(course.meter.ledger), reason)
+        assert winner.score is not None
+        return Found(carried, winner.score, desk.outcomes(), Receipt.from_ledger(course.meter.ledger), reason)
 
 
 def _course(spec: RunSpec, around: Surroundings, budget: Budget, place: Path, *, noted: bool) -> Course:
