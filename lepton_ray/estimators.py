@@ -98,7 +98,7 @@ class _Lepton(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     @property
     def bundle_(self) -> Bundle:
         """The fitted model with all that a prediction needs, as ``lepton serve`` and ``lepton predict`` take it."""
-        check_is_fitted(self)
+        check_is_fitted(self, "_carried")
         return self._carried.bundle
 
     def to_bundle(self, folder: str | os.PathLike[str]) -> Bundle:
@@ -107,11 +107,16 @@ class _Lepton(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         Raises:
             BundleError: the folder exists. EnvironmentFault: the disk refused.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "_carried")
         return self._carried.unpack(Path(folder).expanduser())
 
     def _features(self, X: Any, *, reset: bool) -> pa.Table:
-        """The features as a table, every row and column of them; what scikit-learn refuses is refused in its words."""
+        """The features as a table, every row and column of them; what scikit-learn refuses is refused in its words.
+
+        ``reset``: they are the first of a new fit, and what was fitted before is forgotten.
+        """
+        if reset:
+            self.__dict__.pop("_carried", None)
         if hasattr(X, "columns"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             table, numeric = table_of(X), False
@@ -179,7 +184,7 @@ class _Lepton(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def _answers(self, X: Any) -> pa.Table:
         """One row of answers for each row of ``X``."""
-        check_is_fitted(self)
+        check_is_fitted(self, "_carried")
         return self._carried.bundle.predict_block(self._features(X, reset=False))
 
 
@@ -193,8 +198,8 @@ class LeptonClassifier(ClassifierMixin, _Lepton):  # type: ignore[misc]
     deadline : str or number of seconds, default=None
         How long ``fit`` may take: ``"30s"``, ``"5m"``. With neither limit nor ``max_trials``, 60 seconds.
     max_trials : int, default=None
-        How many configurations are tried, the constant not counted. Without budget and deadline no clock has a say:
-        the same rows give the same model.
+        How many configurations are tried at most, the constant not counted. Without budget and deadline no clock has a
+        say: the same rows give the same model.
     random_state : int, RandomState or None, default=None
         None is the same as 0: a fit is repeatable as far as its limits allow.
     metric : str, default="auto"

@@ -24,6 +24,8 @@ from lepton_ray.table.schema import Kind, Problem
 from lepton_ray.table.source import open_source
 from lepton_ray.table.splitting import row_keys
 
+FEWEST_GROUPS = 50
+"""Different rows from which equal ones are kept in one fold."""
 NOTHING_IN_IT = (Reason.BLANK, Reason.CONSTANT, Reason.NESTED)
 
 
@@ -90,14 +92,13 @@ def judged(table: pa.Table, profile: Profile) -> list[ColumnPlan]:
 def dealt_folds(table: pa.Table, strata: np.ndarray, seed: int) -> np.ndarray:
     """(n,) fold of each row: equal rows in one fold, each stratum spread evenly, the rest left to a hash of the row.
 
-    Where all rows are equal they are dealt one by one.
+    Where hardly any rows differ, being equal means little, and they are dealt one by one.
     """
-    distinct, first, places = np.unique(
-        row_keys(table, table.column_names, seed), return_index=True, return_inverse=True
-    )
-    if len(distinct) < 2:
-        first = places = np.arange(table.num_rows)
-    order = np.argsort(strata[first], kind="stable")  # within a stratum they lie in the order of their hashes
+    keys = row_keys(table, table.column_names, seed)
+    distinct, first, places = np.unique(keys, return_index=True, return_inverse=True)
+    if len(distinct) < FEWEST_GROUPS:
+        first = places = np.arange(len(keys))
+    order = np.lexsort((keys[first], strata[first]))
     folds = np.empty(len(first), np.int64)
     folds[order] = np.arange(len(first)) % min(N_FOLDS, len(first))
     return folds[places]

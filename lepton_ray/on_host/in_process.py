@@ -3,11 +3,8 @@
 Nothing is killed here: a trial is asked to come back when its lease ends. It knows nothing about scikit-learn or Ray.
 """
 
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -29,6 +26,7 @@ from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.short_lived import short_lived_folder
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status, Worker
 from lepton_ray.search.desk import Desk
@@ -39,11 +37,10 @@ SMALL_ROWS, SHORT_SECONDS = 2_000, 30.0
 """Below either, to start a process and Ray costs more than they bring."""
 ONE_CORE_ROWS, ONE_CORE_SECONDS = 20_000, 60.0
 """Up to both, one core is enough."""
+ROWS_PER_CONFIGURATION, FEWEST_CONFIGURATIONS = 10, 4
+"""Rows that one more configuration is worth trying for: with fewer, the best of many is the luckiest."""
 KEPT_SHARE, LONGEST_KEPT_SECONDS = 0.1, 0.6
 """Of the wall: kept for sealing what was found."""
-MEMORY_FOLDER = Path("/dev/shm")
-ROOM_PER_BYTE, LEAST_ROOM = 4, 64 * 2**20
-"""What the memory folder must have free, for each byte of the table and besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,15 @@ class Limits:
         wall = self.budget.wall_seconds
         small = rows < SMALL_ROWS or wall < SHORT_SECONDS
         return not small and (rows > ONE_CORE_ROWS or wall > ONE_CORE_SECONDS)
+
+    def enough(self, tried: int, rows: int) -> str | None:
+        """Why no more configurations than have been tried should be, or None."""
+        if self.max_trials is not None:
+            asked = f"{self.max_trials} configurations were tried, as many as you asked for"
+            return asked if tried >= self.max_trials else None
+        if tried < max(FEWEST_CONFIGURATIONS, rows // ROWS_PER_CONFIGURATION):
+            return None
+        return f"{tried} configurations were tried; {rows} rows could not tell more of them apart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,10 @@ class Here:
         assert self._given is not None
         (task, lease), self._given = self._given, None
         started = self._bench.now()
-        value = self._bench.run(task, lease)
+        try:
+            value = self._bench.run(task, lease)
+        except Exception as fault:  # a family may raise anything, as in a worker
+            return Ended(task, Status.FAILED, None, f"{type(fault).__name__}: {fault}", started, self._bench.now())
         return Ended(task, Status.DONE, value, "", started, self._bench.now())
 
 
@@ -141,15 +150,15 @@ def search(
         desk = open_desk(course, prepared, sealer, kept=kept)
         here = cast(Worker, Here(Bench(course.folder.scratch), endless=endless))
 
-        def enough() -> bool:
+        def hand_over() -> bool:
             tried = sum(outcome.trial.family != "constant" for outcome in desk.outcomes())
-            if limits.max_trials is not None and tried >= limits.max_trials:
-                desk.stop(f"{limits.max_trials} configurations were tried, as many as you asked for")
+            if reason := limits.enough(tried, len(prepared.dev.y)):
+                desk.stop(reason)
             best = desk.best()
             return elsewhere is not None and best is not None and best.trial.family != "constant"
 
         course.meter.enter("search")
-        host_search.run(desk, here, course.clock, threads=1, hand_over=enough)
+        host_search.run(desk, here, course.clock, threads=1, hand_over=hand_over)
         if elsewhere is not None:
             elsewhere(course, desk)
         course.meter.enter("finish")
@@ -193,19 +202,3 @@ def _finish(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, here
         held_rows=0,
     )
     return winner
-
-
-@contextmanager
-def short_lived_folder(table_bytes: int) -> Iterator[Path]:
-    """A folder for as long as the block lasts, in memory where there is room: a disk would be waited for, file by
-    file, and nothing in it needs to outlive this process."""
-    place = None
-    with suppress(OSError):
-        room = os.statvfs(MEMORY_FOLDER)
-        if (
-            os.access(MEMORY_FOLDER, os.W_OK)
-            and room.f_bavail * room.f_frsize > LEAST_ROOM + ROOM_PER_BYTE * table_bytes
-        ):
-            place = MEMORY_FOLDER
-    with tempfile.TemporaryDirectory(prefix="lepton-fit-", dir=place, ignore_cleanup_errors=True) as folder:
-        yield Path(folder).resolve()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 
 from lepton_ray.on_host.course import Course
+from lepton_ray.on_ray.session import quiet_tune
 from lepton_ray.search.desk import Desk
 
 FEWEST_CPUS = 2
@@ -34,7 +35,7 @@ def search(course: Course, desk: Desk) -> None:
     from lepton_ray.on_ray import search as ray_search
 
     memory = int(psutil.virtual_memory().available * MEMORY_SHARE / max(FEWEST_CPUS, course.around.cpus))
-    with _same_logging("ray.tune"):
+    with quiet_tune(), _same_logging("ray.tune"):
         ray_search.run(
             desk,
             scratch=course.folder.scratch,
