@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.preparation import Prepared
-from lepton_ray.search.rungs import N_FOLDS
+from lepton_ray.search.rungs import N_FOLDS, REPEATED_BELOW, REPEATS
 from lepton_ray.table import values
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import ColumnPlan, Reason
 from lepton_ray.table.frames import table_of
+from lepton_ray.table.hashing import mix
 from lepton_ray.table.kinds import judge
 from lepton_ray.table.profile import Profile, profile_block
 from lepton_ray.table.schema import Kind, Problem
@@ -37,7 +38,7 @@ class Given:
         table: (n, d) the features, raw.
         y: (n,) codes of ``problem.classes``, or values.
         weight: (n,) above zero, or None.
-        folds: (n,) see ``dealt_folds``.
+        folds: (n, repeats) see ``dealt_folds``.
         numeric: every column holds numbers that mean what they say, as the columns of an array do.
     """
 
@@ -90,7 +91,8 @@ def judged(table: pa.Table, profile: Profile) -> list[ColumnPlan]:
 
 
 def dealt_folds(table: pa.Table, strata: np.ndarray, seed: int) -> np.ndarray:
-    """(n,) fold of each row: equal rows in one fold, each stratum spread evenly, the rest left to a hash of the row.
+    """(n, repeats) fold of each row: equal rows in one fold, each stratum spread evenly, the rest left to a hash of
+    the row.
 
     Where hardly any rows differ, being equal means little, and they are dealt one by one.
     """
@@ -98,15 +100,17 @@ def dealt_folds(table: pa.Table, strata: np.ndarray, seed: int) -> np.ndarray:
     distinct, first, places = np.unique(keys, return_index=True, return_inverse=True)
     if len(distinct) < FEWEST_GROUPS:
         first = places = np.arange(len(keys))
-    order = np.lexsort((keys[first], strata[first]))
-    folds = np.empty(len(first), np.int64)
-    folds[order] = np.arange(len(first)) % min(N_FOLDS, len(first))
+    repeats = REPEATS if len(keys) < REPEATED_BELOW else 1
+    folds = np.empty((len(first), repeats), np.int64)
+    for repeat in range(repeats):
+        order = np.lexsort((np.arange(len(first)), mix(keys[first], repeat), strata[first]))
+        folds[order, repeat] = np.arange(len(first)) % min(N_FOLDS, len(first))
     return folds[places]
 
 
 def each_fold_has_all(folds: np.ndarray, codes: np.ndarray, n_classes: int) -> bool:
     """Whether every class is found in every fold, so that any metric is defined there."""
-    return len(np.unique(folds * n_classes + codes)) == len(np.unique(folds)) * n_classes
+    return all(len(np.unique(drawn * n_classes + codes)) == len(np.unique(drawn)) * n_classes for drawn in folds.T)
 
 
 def class_names(classes: np.ndarray) -> tuple[str, ...]:

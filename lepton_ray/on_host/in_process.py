@@ -10,6 +10,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from lepton_ray.bundle.carried import Carried
 from lepton_ray.errors import SearchError
 from lepton_ray.money.budget import Budget
@@ -18,7 +20,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
 from lepton_ray.money.receipt import Receipt
-from lepton_ray.on_host import finishing, telling
+from lepton_ray.on_host import blending, finishing, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.bench import Bench
 from lepton_ray.on_host.course import Course, Progress
@@ -30,6 +32,7 @@ from lepton_ray.on_host.short_lived import short_lived_folder
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status, Worker
 from lepton_ray.search.desk import Desk
+from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec, Surroundings
 
@@ -39,8 +42,10 @@ ONE_CORE_ROWS, ONE_CORE_SECONDS = 20_000, 60.0
 """Up to both, one core is enough."""
 ROWS_PER_CONFIGURATION, FEWEST_CONFIGURATIONS = 10, 4
 """Rows that one more configuration is worth trying for: with fewer, the best of many is the luckiest."""
-KEPT_SHARE, LONGEST_KEPT_SECONDS = 0.1, 0.6
-"""Of the wall: kept for sealing what was found."""
+KEPT_SHARE, LONGEST_KEPT_SECONDS = 0.3, 1.2
+"""Of the wall: kept for choosing a blend and sealing it; its refits are reserved beside."""
+SLACK_SHARE, LONGEST_SLACK_SECONDS = 0.05, 0.15
+"""Of the wall: kept for loading what was sealed and for the receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +152,13 @@ def search(
         telling.write_setup(course, prepared)
         sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
         kept = min(KEPT_SHARE * budget.wall_seconds, LONGEST_KEPT_SECONDS)
+        slack = min(SLACK_SHARE * budget.wall_seconds, LONGEST_SLACK_SECONDS)
         desk = open_desk(course, prepared, sealer, kept=kept)
         here = cast(Worker, Here(Bench(course.folder.scratch), endless=endless))
 
         def hand_over() -> bool:
-            tried = sum(outcome.trial.family != "constant" for outcome in desk.outcomes())
+            trials = [outcome.trial for outcome in desk.outcomes()]
+            tried = sum(trial.family != "constant" and trial.parent is None for trial in trials)
             if reason := limits.enough(tried, len(prepared.dev.y)):
                 desk.stop(reason)
             best = desk.best()
@@ -162,7 +169,7 @@ def search(
         if elsewhere is not None:
             elsewhere(course, desk)
         course.meter.enter("finish")
-        winner = _finish(course, prepared, desk, sealer, here, until=budget.wall_seconds - kept / 2)
+        winner = _finish(course, prepared, desk, sealer, here, until=budget.wall_seconds - slack)
         carried = Carried.of(course.folder.bundle, trust=[name for name in spec.families if ":" in name])
         course.meter.close()
         reason = desk.view(course.clock()).stopped_because or "the search came to its end"
@@ -184,21 +191,31 @@ def _course(spec: RunSpec, around: Surroundings, budget: Budget, place: Path, *,
 
 
 def _finish(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, here: Worker, *, until: float) -> Outcome:
-    """Fit the winner again on all rows, as far as ``until`` allows, and leave it in the course's folder."""
-    winner = desk.best()
-    if winner is None:
+    """Blend the best and fit them again on all rows, as far as ``until`` allows; leave it in the course's folder."""
+    champion, n_rows = desk.best(), len(prepared.dev.y)
+    if champion is None:
         reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in desk.outcomes()})
         raise SearchError(f"No model could be fitted ({'; '.join(reasons)[:400]}).", "Check the features.")
+    recipe = blending.recipe_of(
+        prepared.plan.problem,
+        prepared.dev,
+        desk.outcomes(),
+        champion,
+        course.folder.scratch,
+        refit_seconds=lambda outcome: finishing.refit_seconds(outcome, desk.rungs, n_rows),
+        room=Room(refit_seconds=until - course.clock()),
+        rng=np.random.default_rng(course.spec.seed),
+    )
     finishing.finish(
-        winner,
+        recipe,
         [here],
         sealer,
         course.clock,
         scratch=course.folder.scratch,
         rungs=desk.rungs,
         until=until,
-        n_rows=len(prepared.dev.y),
+        n_rows=n_rows,
         trials=desk.tried(),
         held_rows=0,
     )
-    return winner
+    return champion
