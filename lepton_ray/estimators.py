@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags, assert_all_finite, check_consistent_length, check_random_state
+from sklearn.utils import Tags, assert_all_finite, check_array, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.carried import Carried
@@ -266,7 +266,7 @@ class LeptonClassifier(ClassifierMixin, _Lepton):  # type: ignore[misc]
         check_consistent_length(table, y)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        rows, weight = _weighed(sample_weight, codes)
+        rows, weight = _weighed(self, sample_weight, codes)
         table, codes = table.filter(rows), codes[rows].astype(np.int64)
         if len(np.unique(codes)) < 2:
             raise UnfitData(
@@ -323,7 +323,7 @@ class LeptonRegressor(RegressorMixin, _Lepton):  # type: ignore[misc]
         table = self._features(X, reset=True)
         check_consistent_length(table, y)
         y = np.asarray(y, dtype=np.float64)
-        rows, weight = _weighed(sample_weight, y)
+        rows, weight = _weighed(self, sample_weight, y)
         return self._learn(table.filter(rows), y[rows], weight, names=(), started=started)
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -370,12 +370,18 @@ def _run_apart(given: Given, spec: RunSpec, limits: Limits, around: Surroundings
         return Found(carried, done.score, trials, done.receipt, str(done.result["stopped_because"]))
 
 
-def _weighed(sample_weight: Any, y: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+def _weighed(
+    estimator: _Lepton, sample_weight: Any, y: NDArray[Any]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
     """Which rows weigh anything, and their weights."""
     weight = None
     rows = np.ones(len(y), dtype=bool)
     if sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+        weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+        if weight.ndim != 1:
+            raise UnfitData(f"Sample weights must be a 1D array, but have the shape {weight.shape}.", "Give one a row.")
+        check_consistent_length(weight, y)
+        check_non_negative(weight, f"`sample_weight` of {type(estimator).__name__}")
         rows = weight > 0
         weight = weight[rows]
     if rows.sum() < 2:

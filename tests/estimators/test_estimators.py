@@ -256,6 +256,9 @@ def test_rows_are_refused_in_scikit_learns_words(fitted: LeptonClassifier, custo
     assert isinstance(fault.value, LeptonError)
     with pytest.raises(ValueError, match="infinity"):
         model.fit(pd.DataFrame({"a": [1.0, np.inf] * 40}), y > 1)
+    for weight, words in ((np.full(80, -1.0), "Negative"), (np.ones(79), "inconsistent"), (np.zeros(80), "zero")):
+        with pytest.raises(ValueError, match=words):
+            model.fit(X, y > 1, sample_weight=weight)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(X, y[:50] > 1)
     with pytest.raises(ValueError, match="Feature names must be in the same order"):
