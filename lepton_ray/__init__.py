@@ -24,6 +24,8 @@ _DOOR = {
     "Bundle": "lepton_ray.bundle.bundle",
     "Value": "lepton_ray.report.value",
     "RunSpec": "lepton_ray.spec",
+    "LeptonClassifier": "lepton_ray.estimators",
+    "LeptonRegressor": "lepton_ray.estimators",
     "Run": "lepton_ray.runs",
     "run": "lepton_ray.runs",
 }

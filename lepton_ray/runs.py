@@ -6,7 +6,7 @@ open is neither used nor touched. It ends when the calling process does: nobody 
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,25 @@ from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.child import LENT_PREFIX, Child, fault_of
 from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RUNS_FOLDER
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.source import open_source
 
 _COLUMNS = ("trial", "family", "rung", "score", "seconds", "driver", "state", "reason", "config")
+
+
+def leaderboard_of(outcomes: Iterable[Outcome]) -> Any:
+    """Trials as a pandas frame, the best first."""
+    import pandas as pd
+
+    ranked = sorted(outcomes, key=lambda one: (-one.trial.rung, float("inf") if one.error is None else one.error))
+    rows = [
+        (one.trial.id, one.trial.family, one.trial.rung, one.score)
+        + (one.seconds, one.driver, one.state, one.reason, one.trial.config)
+        for one in ranked
+    ]
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +83,7 @@ class Run:
 
     def leaderboard(self) -> Any:
         """All trials as a pandas frame, the best first."""
-        import pandas as pd
-
-        outcomes = sorted(
-            RunFolder(self.folder).trials(),
-            key=lambda one: (-one.trial.rung, float("inf") if one.error is None else one.error),
-        )
-        rows = [
-            (one.trial.id, one.trial.family, one.trial.rung, one.score)
-            + (one.seconds, one.driver, one.state, one.reason, one.trial.config)
-            for one in outcomes
-        ]
-        return pd.DataFrame(rows, columns=list(_COLUMNS))
+        return leaderboard_of(RunFolder(self.folder).trials())
 
     def report(self) -> Path:
         """The report, one file that opens offline.

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,10 @@ from lepton_ray.errors import LeptonError
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.on_host import processes
 from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.on_host.short_lived import homes
 
 TEMPORARY = re.compile(r"lepton-([0-9a-f]+)-\w+")
-"""Folders for Ray, named after the process that made them."""
+"""Folders for Ray or for a search in one process, named after the process that made them."""
 
 
 def clean(
@@ -52,9 +52,9 @@ def under_way(folder: Path) -> bool:
 
 
 def temporary_folders() -> list[Path]:
-    """Folders for Ray whose process is gone."""
+    """Folders whose process is gone."""
     found = []
-    for path in sorted(Path(tempfile.gettempdir()).glob("lepton-*")):
+    for path in (path for home in homes() for path in sorted(home.glob("lepton-*"))):
         match = TEMPORARY.fullmatch(path.name)
         if match and path.is_dir() and not path.is_symlink() and not Path("/proc", str(int(match[1], 16))).exists():
             found.append(path)

@@ -57,8 +57,11 @@ def families_of(spec: RunSpec, task: Task) -> list[str]:
     return ["constant", *fitting]
 
 
-def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
-    """The policy over this table's portfolio, and the desk that gives its trials out."""
+def open_desk(course: Course, prepared: Prepared, sealer: Sealer, *, kept: float | None = None) -> Desk:
+    """The policy over this table's portfolio, and the desk that gives its trials out.
+
+    ``kept``: seconds before the wall in which no trial may run; by default what a run needs to report and serve.
+    """
     problem = prepared.plan.problem
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
     names = families_of(course.spec, problem.task)
@@ -76,7 +79,8 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer) -> Desk:
         note_outcome(course, sealer, desk, outcome)
 
     serving = SERVE_SECONDS if course.spec.serves else 0.0
-    fixed = REPORT_SECONDS + BLEND_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
+    reporting = REPORT_SECONDS + BLEND_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
+    fixed = reporting if kept is None else kept
     slow = ONE_CORE if course.around.cpus == 1 else 1.0
 
     def share(rung: int) -> float:

@@ -16,6 +16,8 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lepton_ray.errors import EnvironmentFault
@@ -49,6 +51,23 @@ def write_environment() -> None:
     """Write the environment that Ray needs; must run before ``ray`` is imported. A token already there is kept."""
     os.environ.update(ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@contextmanager
+def quiet_tune() -> Iterator[None]:
+    """Keep Tune from printing and logging in a Ray that was not started with our environment; afterwards the
+    environment is as it was."""
+    ours = {name: value for name, value in ENVIRONMENT.items() if "TUNE" in name or name == "RAY_AIR_NEW_OUTPUT"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def short_temp_dir() -> Path:

@@ -1,0 +1,55 @@
+"""A search as a guest in a Ray that the caller has open: it uses the free cores there and ends nothing.
+
+A Ray of several machines is not used: its other machines could not read this one's folder.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from lepton_ray.on_host.course import Course
+from lepton_ray.on_ray.session import quiet_tune
+from lepton_ray.search.desk import Desk
+
+FEWEST_CPUS = 2
+"""Free cores from which it is worth while: one core is what the caller's process has by itself."""
+MEMORY_SHARE = 0.8
+"""Of the memory that is free: what the trials may take together."""
+
+
+def is_open() -> bool:
+    """Whether this process is connected to a Ray of this one machine that has cores to spare."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return False
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return len(alive) == 1 and ray.available_resources().get("CPU", 0.0) >= FEWEST_CPUS
+
+
+def search(course: Course, desk: Desk) -> None:
+    """Go on with the search on the open Ray until the desk says stop."""
+    from lepton_ray.on_ray import search as ray_search
+
+    memory = int(psutil.virtual_memory().available * MEMORY_SHARE / max(FEWEST_CPUS, course.around.cpus))
+    with quiet_tune(), _same_logging("ray.tune"):
+        ray_search.run(
+            desk,
+            scratch=course.folder.scratch,
+            clock=course.clock,
+            memory_bytes=memory,
+            asked_to_stop=threading.Event(),
+        )
+
+
+@contextmanager
+def _same_logging(name: str) -> Iterator[None]:
+    """Leave a logger as it was."""
+    level = logging.getLogger(name).level
+    try:
+        yield
+    finally:
+        logging.getLogger(name).setLevel(level)
