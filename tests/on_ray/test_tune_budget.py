@@ -37,14 +37,14 @@ def ray() -> Iterator[None]:
 
 
 def fit(name: str, place: Path, *, kinds: list[str], running: dict[str, Any], **tuning: Any) -> Any:
-    """Run the experiment of one trainable of ``hostile_trials``, a trial for each kind, all at once."""
+    """Run the experiment of one trainable of ``trainables``, a trial for each kind, all at once."""
     from ray import tune
 
-    from tests.on_ray import hostile_trials
+    from tests.on_ray import trainables
 
     (place / "pids").mkdir(exist_ok=True)
     tuner = tune.Tuner(
-        tune.with_resources(getattr(hostile_trials, name), {"cpu": 0.1}),
+        tune.with_resources(getattr(trainables, name), {"cpu": 0.1}),
         param_space={"kind": tune.grid_search(kinds), "pids": str(place / "pids")},
         tune_config=tune.TuneConfig(metric="loss", mode="min", **tuning),
         run_config=tune.RunConfig(storage_path=str(place), verbose=0, **running),
@@ -105,7 +105,7 @@ def test_what_was_spent_survives_a_restore_and_the_time_between_is_free(tmp_path
     gc.collect()
     from ray import tune
 
-    from tests.on_ray.hostile_trials import Actor
+    from tests.on_ray.trainables import Actor
 
     tuner = tune.Tuner.restore(str(tmp_path / "one"), tune.with_resources(Actor, {"cpu": 0.1}), restart_errored=True)
     callback = tuner._local_tuner.get_run_config().callbacks[0]

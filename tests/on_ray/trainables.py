@@ -1,8 +1,9 @@
-"""Trainables for Tune that mean harm: what a budget must survive whatever a trial does. Each leaves its pid first."""
+"""Trainables for Tune, most of which mean harm: what a budget must survive. Those leave their pids first."""
 
 import ctypes
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,40 @@ class Actor(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         pass
+
+
+class Counting(tune.Trainable):
+    """A well-behaved one: its loss falls by a tenth of ``x`` a step, for six steps in all."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._steps = 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._steps = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self._steps += 1
+        loss = self.config["x"] * (1 - self._steps / 10)
+        return {"loss": loss, "steps": self._steps, "done": self._steps == 6}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        (Path(checkpoint_dir) / "steps").write_text(str(self._steps))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        self._steps = int((Path(checkpoint) / "steps").read_text())
+
+
+def counting(config: dict[str, Any]) -> None:
+    """The same as a function; it goes on from its checkpoint."""
+    given = tune.get_checkpoint()
+    steps = 0
+    if given is not None:
+        with given.as_directory() as folder:
+            steps = int((Path(folder) / "steps").read_text())
+    while steps < 6:
+        steps += 1
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "steps").write_text(str(steps))
+            loss = config["x"] * (1 - steps / 10)
+            tune.report({"loss": loss, "steps": steps}, checkpoint=tune.Checkpoint.from_directory(folder))
