@@ -22,7 +22,7 @@ from lepton_ray.on_ray.session import Session, short_temp_dir
 
 WALL_SECONDS = 14.0
 PRICE = "0.36 usd"  # an hour: a hundredth of a cent each second
-KINDS = ["silent", "talks, then holds", "deaf", "stopped", "raises"]
+KINDS = ["silent", "talks, then holds", "says no more", "stopped", "raises"]
 
 
 pytestmark = pytest.mark.ray

@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ def harm(config: dict[str, Any]) -> None:
     match kind:
         case "talks, then holds":
             hold()
-        case "deaf":
-            signal.signal(signal.SIGTERM, signal.SIG_IGN) if _main() else None
+        case "says no more":
             while True:
                 time.sleep(0.1)
         case "stopped":
@@ -39,14 +39,23 @@ def harm(config: dict[str, Any]) -> None:
             raise RuntimeError("meant")
 
 
-def _main() -> bool:
-    import threading
+class AtFirstResult(tune.Callback):
+    """Does something in Tune's own thread, once."""
 
-    return threading.current_thread() is threading.main_thread()
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self._act: Callable[[], Any] | None = act
+
+    def on_trial_result(self, *given: Any, **info: Any) -> None:
+        if self._act is not None:
+            self._act()
+        self._act = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_act": None}
 
 
 class Actor(tune.Trainable):
-    """A class trainable that hangs where it is told to."""
+    """A class trainable, deaf to SIGTERM, that hangs where it is told to."""
 
     def setup(self, config: dict[str, Any]) -> None:
         leave_pid(config)
