@@ -85,8 +85,8 @@ class Ledger:
         self.run_id = run_id
         self.machine = machine
         self.started_at = started_at
+        self.rates = Rates(((0.0, machine.per_hour),))
         self.notes: dict[str, Any] = {}
-        self._rates = Rates(((0.0, machine.per_hour),))
         self._usages: list[tuple[Usage, MachinePrice]] = []
         self._timeline = _Timeline()
         self._lock = threading.RLock()  # re-entrant: a signal handler may close while its thread appends
@@ -179,7 +179,7 @@ class Ledger:
         charges: list[Charge] = []
         before = Dollars(0)
         for stage, started, ended, book in spans:
-            after = self._rates.cost(ended)
+            after = self.rates.cost(ended)
             charges.append(Charge(stage, stage, started, ended, after - before, book))
             before = after
         return charges
@@ -199,7 +199,7 @@ class Ledger:
             self._timeline.witness(usage.ended)
         elif "machine" in event:
             machine, at = _machine_from_dict(event["machine"]), _seconds(event["at"])
-            self._rates = self._rates.then(at, machine.per_hour)
+            self.rates = self.rates.then(at, machine.per_hour)
             self.machine = machine
             self._timeline.witness(at)
         elif "note" in event:

@@ -4,11 +4,11 @@ It knows trials of Tune by what they say of themselves, and no clock: now is an 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from lepton_ray.money.account import Account
 from lepton_ray.money.ledger import Ledger
-from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.receipt import SEARCH
 from lepton_ray.money.usage import Usage
 from lepton_ray.on_ray.nodes import Fleet
@@ -40,10 +40,10 @@ class Best:
 class Spells:
     """The open spells of an experiment's trials, and the ledger that takes them when they end."""
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, machine: MachinePrice) -> None:
+    def __init__(self, ledger: Ledger, account: Account, fleet: Fleet) -> None:
         self.ledger = ledger
+        self._account = account
         self._fleet = fleet
-        self._machine = machine
         self._open: dict[str, tuple[Any, float]] = {}
 
     def begin(self, trial: Any, now: float) -> None:
@@ -52,15 +52,16 @@ class Spells:
 
     def end(self, trial: Any, now: float, outcome: str) -> None:
         """It has none any more; a trial that never had one is no line."""
-        self._follow(now)
+        self.follow_prices()
         _, began = self._open.pop(trial.trial_id, (trial, None))
         if began is not None:
             about = {"family": trial.trainable_name, "driver": "ray", "outcome": outcome}
             ended = max(began, now)
             self.ledger.attribute(Usage(SEARCH, trial.trial_id, began, ended, self._cpus(trial), **about))
 
-    def end_paused(self, now: float) -> None:
-        """Tune says nothing when it pauses a trial: look."""
+    def look(self, now: float) -> None:
+        """Tune says nothing when it pauses a trial, and Ray nothing when a node comes: end and follow them."""
+        self.follow_prices()
         for trial, _ in list(self._open.values()):
             if trial.status == PAUSED:
                 self.end(trial, now, "paused")
@@ -69,17 +70,18 @@ class Spells:
         """Nothing runs any more."""
         for trial, _ in list(self._open.values()):
             self.end(trial, now, outcome)
-        self._follow(now)
+        self.follow_prices()
         self.ledger.close(now)
 
-    def _follow(self, now: float) -> None:
-        machine = self._fleet.machine
-        if machine is not None and machine != self._machine:
-            self._machine = machine
-            self.ledger.reprice(machine, now)
+    def follow_prices(self) -> None:
+        """Tell the ledger of every change of price that the account has seen."""
+        rates, machine = self._account.rates, self._fleet.machine
+        if rates is not None and machine is not None:
+            for at, per_hour in rates.steps[len(self.ledger.rates.steps) :]:
+                self.ledger.reprice(replace(machine, per_hour=per_hour), at)
 
     def _cpus(self, trial: Any) -> float:
         """Its vCPUs, or its share of the GPUs where that is the larger part of the machine."""
         asked = trial.placement_group_factory.required_resources
         of_gpus = asked.get("GPU", 0.0) / self._fleet.gpus if self._fleet.gpus else 0.0
-        return float(max(asked.get("CPU", 0.0), of_gpus * self._machine.vcpus))
+        return float(max(asked.get("CPU", 0.0), of_gpus * self.ledger.machine.vcpus))

@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from lepton_ray.money.account import Account
 from lepton_ray.money.dollars import Amount, Dollars
 from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import Ledger
+from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.receipt import SEARCH, Receipt
 from lepton_ray.on_ray.nodes import Fleet
 from lepton_ray.on_ray.spells import Best, Spells
@@ -186,7 +188,7 @@ class BudgetCallback(tune.Callback):
         path = self._given or _folder(controller._storage) / LEDGER
         before = Ledger.open(path) if path.exists() else None
         if before is not None:
-            account.catch_up(max((charge.ended for charge in before.charges()), default=0.0))
+            account.catch_up(max((charge.ended for charge in before.charges()), default=0.0), before.rates)
         now = stopper.tick()
         machine = stopper.fleet.look()
         account.reserve_seconds = self._reserve()
@@ -196,16 +198,26 @@ class BudgetCallback(tune.Callback):
                 f"and starting and ending an experiment takes {account.reserve_seconds + SMALLEST_SECONDS:.1f} s.",
                 "Give a larger budget or a later deadline.",
             )
-        ledger = before or Ledger.create(path, path.parent.name, machine, time.time())
-        if before is None and now > 0:
-            ledger.enter("before it was restored", 0.0)
+        ledger = before or self._new_ledger(path, machine)
+        self._spells = Spells(ledger, account, stopper.fleet)
+        self._spells.follow_prices()
         ledger.enter(SEARCH, now)
-        self._spells = Spells(ledger, stopper.fleet, machine)
         self._ended = threading.Event()
         watch = threading.Thread(
             target=self._watch, args=(controller._actor_manager, self._ended), name="budget", daemon=True
         )
         watch.start()
+
+    def _new_ledger(self, path: Path, machine: MachinePrice) -> Ledger:
+        """A ledger that starts where the account does, which may have had a life before."""
+        account = self._stopper.account
+        assert account.rates is not None
+        ledger = Ledger.create(
+            path, path.parent.name, replace(machine, per_hour=account.rates.steps[0][1]), time.time()
+        )
+        if account.seconds > 0:
+            ledger.enter("before it was restored", 0.0)
+        return ledger
 
     def _watch(self, manager: Any, ended: threading.Event) -> None:
         """Until the experiment has ended: bill, and after the wall's grace kill whatever lives."""
@@ -215,8 +227,9 @@ class BudgetCallback(tune.Callback):
                 self._stopper.tick()
                 account.reserve_seconds = self._reserve()
             except Exception as error:
+                if account.stopped_because is None:
+                    _log.exception("The budget cannot be watched any more; the experiment ends.")
                 account.stop(f"its cost could no longer be watched ({error})")
-                _log.exception("The budget cannot be watched any more; the experiment ends.")
             if account.stopped_because is not None:
                 asked = asked or time.monotonic()
                 if time.monotonic() - asked >= self._grace:
@@ -231,7 +244,7 @@ class BudgetCallback(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._longest_round = max(self._longest_round, time.monotonic() - self._round_began)
-        self._books.end_paused(self._stopper.account.seconds)
+        self._books.look(self._stopper.account.seconds)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._books.begin(trial, self._stopper.tick())

@@ -1,7 +1,7 @@
 """Two rungs for anybody's own ``tune.Tuner``: every trial is looked at once, and the ones worth their money go on.
 
-A trial is paused at its first rung and resumed when ``search/halving.py`` says so; what is never resumed is ended when
-nothing else is left to run. Trials must save a checkpoint by then, or they begin again. It knows no search space.
+At its first rung a trial goes on, is ended, or is paused until ``search/halving.py`` says which; who still waits when
+nothing else is left to run is ended then. A trial that saves no checkpoint begins again. It knows no search space.
 
 Two facts about Tune 2.60 shaped it: ``fit()`` hangs on a paused trial that nobody resumes or stops, and
 ``max_concurrent_trials`` counts paused trials as running. The second one only costs: when nothing runs any more, the
@@ -9,6 +9,7 @@ worst of the paused makes room. Let ``TUNE_MAX_PENDING_TRIALS_PG`` keep the core
 """
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -16,7 +17,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from lepton_ray.errors import UsageError
 from lepton_ray.on_ray.tune_budget import BudgetStopper
-from lepton_ray.search.halving import Judged, promotion
+from lepton_ray.search.halving import Judged, hopeless, promotion
 
 
 class CostAwareHalving(TrialScheduler):
@@ -86,7 +87,7 @@ class CostAwareHalving(TrialScheduler):
         if self._next({*_paused(tune_controller), name}) == name:
             self._promoted[name] = None
             return str(TrialScheduler.CONTINUE)
-        return str(TrialScheduler.PAUSE)
+        return str(TrialScheduler.STOP if self._hopeless([name]) else TrialScheduler.PAUSE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         if trial.trial_id in self._promoted:
@@ -101,18 +102,23 @@ class CostAwareHalving(TrialScheduler):
         if chosen is not None:
             self._promoted[chosen] = None
             return paused[chosen]
+        ended = self._hopeless(paused)
         live = tune_controller.get_live_trials()
-        if paused and not any(trial.status in (Trial.PENDING, Trial.RUNNING) for trial in live):
-            self._make_room(tune_controller, paused)
+        if not ended and not any(trial.status in (Trial.PENDING, Trial.RUNNING) for trial in live):
+            ended = self._when_idle(tune_controller, paused)
+        for name in ended:
+            tune_controller.stop_trial(paused[name])
         return None
 
-    def _make_room(self, tune_controller: Any, paused: dict[str, Trial]) -> None:
-        """End the paused trials that nothing can lift any more, or the worst one where more may come."""
+    def _when_idle(self, tune_controller: Any, paused: dict[str, Trial]) -> list[str]:
+        """Who waits in vain when nothing runs: all of them, or the worst one where more may come."""
         worst = sorted(paused, key=lambda name: self._judged[name].score if name in self._judged else math.inf)
-        for name in worst if tune_controller.search_alg.is_finished() else worst[-1:]:
-            tune_controller.stop_trial(paused[name])
+        return worst if tune_controller.search_alg.is_finished() else worst[-1:]
 
-    def _next(self, waiting: Any) -> str | None:
+    def _hopeless(self, waiting: Collection[str]) -> list[str]:
+        return hopeless(list(self._judged.values()), waiting, one_in=self._one_in)
+
+    def _next(self, waiting: Collection[str]) -> str | None:
         share = 1.0 if self._budget is None else self._budget.account.share_left
         judged = list(self._judged.values())
         return promotion(judged, waiting, self._promoted, one_in=self._one_in, share_left=share)

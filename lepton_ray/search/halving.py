@@ -1,4 +1,4 @@
-"""Which paused trial goes on: two rungs, and the expected gain per dollar. A pure rule: it pauses and resumes nothing.
+"""Which paused trial goes on, and which never will: two rungs, and the expected gain per dollar. It acts on nothing.
 
 Of the trials judged at the first rung the best part may go on (asynchronous successive halving with promotions, Li et
 al. 2020, arXiv:1810.05934); two rungs, because one look keeps nearly all of what many looks gain (Egele et al. 2023,
@@ -54,6 +54,15 @@ def promotion(
         return None
     gains = _Gains.of(ranked, promoted)
     return max(able, key=lambda one: (gains.of_trial(one) / max(one.cost, 1e-9) ** share_left, -one.score)).name
+
+
+def hopeless(judged: Sequence[Judged], waiting: Collection[str], *, one_in: int) -> list[str]:
+    """The waiting trials that are so far from a place among the best that they need not wait, the worst last.
+
+    Each place more needs ``one_in`` trials to come that are all worse: that far down a trial may wait.
+    """
+    ranked = sorted(judged, key=lambda one: (one.score, one.name))
+    return [one.name for one in ranked[-(-len(ranked) // one_in) + one_in :] if one.name in waiting]
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,5 +347,5 @@ def test_a_cluster_that_changes_is_billed_step_by_step(tmp_path: Path) -> None:
     ledger.attribute(Usage("search", "b", 10.0, 20.0, 1))
     ledger.close(20.0)
     for book in (ledger, Ledger.open(tmp_path / "ledger.jsonl")):
-        assert float(book.spent()) == 0.003 and book.machine == large
+        assert float(book.spent()) == 0.003 and book.machine == large and len(book.rates.steps) == 2
         assert [float(one.dollars) for one in book.charges() if one.book == "attributed"] == [0.0005, 0.001]

@@ -4,6 +4,7 @@ Ray is imported in functions: it reads its environment once, and that is written
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import lepton_ray
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.nodes import INSTANCE, PRICE, REGION
 from lepton_ray.on_ray.session import short_temp_dir, write_environment
+
+TWO = Dollars.parse("0.5") + Dollars.parse("0.192")
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -47,6 +50,13 @@ def test_nodes_are_billed_by_their_labels_and_one_without_a_price_ends_it(cluste
     callback = lepton_ray.BudgetCallback(stop, metric="loss")
     (tmp_path / "pids").mkdir()
 
+    def join() -> None:
+        cluster.add_node(num_cpus=1, labels={PRICE: "0.1"})
+        until = time.monotonic() + 20
+        while stop.account.rates.now == TWO and time.monotonic() < until:
+            time.sleep(0.05)
+        cluster.add_node(num_cpus=1)
+
     results = tune.Tuner(
         harm,
         param_space={"kind": "talks, then holds", "pids": str(tmp_path / "pids")},
@@ -54,13 +64,13 @@ def test_nodes_are_billed_by_their_labels_and_one_without_a_price_ends_it(cluste
         run_config=tune.RunConfig(
             storage_path=str(tmp_path / "tune"),
             stop=stop,
-            callbacks=[callback, AtFirstResult(lambda: cluster.add_node(num_cpus=1))],
+            callbacks=[callback, AtFirstResult(join)],
             verbose=0,
         ),
     ).fit()
     assert "has no price, though others have one" in str(stop.stopped_because)
     assert any(result.metrics.get("loss") == 0.5 for result in results) and not results.errors
-    both = Dollars.parse("0.5") + Dollars.parse("0.192")
     receipt = callback.receipt()
-    assert receipt.machine.per_hour == both and receipt.held
-    assert receipt.total.dollars == stop.spent == Dollars.of_rate(both, stop.account.seconds)
+    assert [per_hour for _, per_hour in stop.account.rates.steps] == [TWO, TWO + Dollars.parse("0.1")]
+    assert receipt.machine.per_hour == stop.account.rates.now and receipt.held
+    assert receipt.total.dollars == stop.spent == stop.account.rates.cost(stop.account.seconds)

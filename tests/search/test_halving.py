@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lepton_ray.search.halving import Judged, promotion
+from lepton_ray.search.halving import Judged, hopeless, promotion
 
 
 def judged(*scores: float, cost: float = 1.0) -> list[Judged]:
@@ -17,6 +17,13 @@ def test_one_in_three_goes_on_and_the_best_first() -> None:
     assert promotion(six, set("abcef"), {"d": None}, one_in=3) == "b"
     assert promotion(six, set("acef"), {"d": None}, one_in=3) is None, "the next best is not among the best third"
     assert promotion(six, set("acef"), {"d": 0.1, "b": None}, one_in=3) is None
+
+
+def test_who_is_far_from_a_place_need_not_wait() -> None:
+    nine = judged(*(0.1 * n for n in range(9)))
+    assert hopeless(nine, set("abcdefghi"), one_in=3) == ["g", "h", "i"]
+    assert hopeless(nine, {"b", "h"}, one_in=3) == ["h"]
+    assert hopeless(judged(0.1, 0.2, 0.3, 0.4), set("abcd"), one_in=3) == []
 
 
 def test_the_cheaper_of_nearly_equals_goes_first_until_money_runs_out() -> None:
