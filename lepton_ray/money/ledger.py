@@ -1,10 +1,11 @@
 """The ledger: everything a run costs, one JSON line per event, appended and synced before the next thing happens.
 
 The first line says whose money it is (run, start, machine price); it is written whole or not at all. Then come events:
-``{"enter": stage, "at": s}``, ``{"attribute": {…}}``, ``{"note": name, "value": …}`` and ``{"close": s}``, in seconds
-since the start. A line torn by a killed writer is skipped by readers and fenced off with a newline by the next writer,
-so the supervisor can open the ledger of a driver that it had to kill, and close it. Notes with a meaning elsewhere are
-``budget`` (``Budget.to_dict``) and ``bundle`` (its id); the receipt reads both.
+``{"enter": stage, "at": s}``, ``{"attribute": {…}}``, ``{"note": name, "value": …}``, ``{"machine": {…}, "at": s}``
+where a cluster has changed, and ``{"close": s}``, in seconds since the start. A line torn by a killed writer is skipped
+by readers and fenced off with a newline by the next writer, so the supervisor can open the ledger of a driver that it
+had to kill, and close it. Notes with a meaning elsewhere are ``budget`` (``Budget.to_dict``) and ``bundle`` (its id);
+the receipt reads both.
 
 Billed stages partition the time from 0 to the close: what no stage claims is ``unexplained``. Each charge is a
 difference of two cumulative costs, so the charges add up to rate x wall to the micro-dollar, however many there are.
@@ -24,6 +25,7 @@ from typing import Any, Self, final
 from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.prices import MachinePrice
+from lepton_ray.money.rates import Rates
 from lepton_ray.money.usage import Book, Charge, Usage
 
 UNEXPLAINED = "unexplained"
@@ -83,8 +85,9 @@ class Ledger:
         self.run_id = run_id
         self.machine = machine
         self.started_at = started_at
+        self.rates = Rates(((0.0, machine.per_hour),))
         self.notes: dict[str, Any] = {}
-        self._usages: list[Usage] = []
+        self._usages: list[tuple[Usage, MachinePrice]] = []
         self._timeline = _Timeline()
         self._lock = threading.RLock()  # re-entrant: a signal handler may close while its thread appends
 
@@ -120,7 +123,7 @@ class Ledger:
         for line in lines:
             try:
                 ledger._apply(_parse(line))
-            except _DAMAGED:
+            except (*_DAMAGED, MoneyError):
                 continue
         return ledger
 
@@ -133,6 +136,10 @@ class Ledger:
     def attribute(self, usage: Usage) -> None:
         """Book a trial's share of the machine."""
         self._record({"attribute": asdict(usage)})
+
+    def reprice(self, machine: MachinePrice, at: float) -> None:
+        """Bill this machine from ``at`` on: a node has come or gone."""
+        self._record({"machine": _machine_to_dict(machine), "at": _seconds(at)})
 
     def note(self, name: str, value: Any) -> None:
         """Keep a JSON value beside the money; the latest of a name holds."""
@@ -159,7 +166,7 @@ class Ledger:
             at: now, where the ledger is still open; without it the open stage ends at the last event.
         """
         with self._lock:
-            attributed = [self._attributed(usage) for usage in self._usages]
+            attributed = [_attributed(usage, machine) for usage, machine in self._usages]
         return (*self._partition(at), *attributed)
 
     def spent(self, at: float | None = None) -> Dollars:
@@ -172,14 +179,10 @@ class Ledger:
         charges: list[Charge] = []
         before = Dollars(0)
         for stage, started, ended, book in spans:
-            after = Dollars.of_rate(self.machine.per_hour, ended)
+            after = self.rates.cost(ended)
             charges.append(Charge(stage, stage, started, ended, after - before, book))
             before = after
         return charges
-
-    def _attributed(self, usage: Usage) -> Charge:
-        dollars = self.machine.share(usage.cpus, usage.seconds)
-        return Charge(usage.stage, usage.what, usage.started, usage.ended, dollars, "attributed", usage)
 
     def _record(self, event: Event) -> None:
         line = _line(event)
@@ -192,12 +195,22 @@ class Ledger:
             self._timeline.enter(str(event["enter"]), _seconds(event["at"]))
         elif "attribute" in event:
             usage = Usage(**event["attribute"])
-            self._usages.append(usage)
+            self._usages.append((usage, self.machine))
             self._timeline.witness(usage.ended)
+        elif "machine" in event:
+            machine, at = _machine_from_dict(event["machine"]), _seconds(event["at"])
+            self.rates = self.rates.then(at, machine.per_hour)
+            self.machine = machine
+            self._timeline.witness(at)
         elif "note" in event:
             self.notes[str(event["note"])] = event["value"]
         elif "close" in event:
             self._timeline.close(_seconds(event["close"]))
+
+
+def _attributed(usage: Usage, machine: MachinePrice) -> Charge:
+    dollars = machine.share(usage.cpus, usage.seconds)
+    return Charge(usage.stage, usage.what, usage.started, usage.ended, dollars, "attributed", usage)
 
 
 def _seconds(at: float) -> float:

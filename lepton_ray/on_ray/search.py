@@ -136,7 +136,7 @@ class LeaseCallback(Live, tune.Callback):
         self._desk.begin(name, self._clock())
 
 
-class BudgetStopper(Live, Stopper):
+class DeskStopper(Live, Stopper):
     """Ends the experiment once nothing runs and nothing more may start; what waits for an actor is dropped."""
 
     def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
@@ -196,7 +196,7 @@ def tuner_of(
         run_config=tune.RunConfig(
             name="search",
             storage_path=str(storage),
-            stop=BudgetStopper(desk, clock),
+            stop=DeskStopper(desk, clock),
             callbacks=[callback],
             failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),

@@ -336,3 +336,16 @@ def test_threads_do_not_tear_each_others_lines(ledger: Ledger) -> None:
 def children_find_the_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     yield
+
+
+def test_a_cluster_that_changes_is_billed_step_by_step(tmp_path: Path) -> None:
+    small, large = (MachinePrice(Dollars.parse(price), 2, "here", "") for price in ("0.36", "0.72"))
+    ledger = Ledger.create(tmp_path / "ledger.jsonl", "run", small, 0.0)
+    ledger.enter("search", 0.0)
+    ledger.attribute(Usage("search", "a", 0.0, 10.0, 1))
+    ledger.reprice(large, 10.0)
+    ledger.attribute(Usage("search", "b", 10.0, 20.0, 1))
+    ledger.close(20.0)
+    for book in (ledger, Ledger.open(tmp_path / "ledger.jsonl")):
+        assert float(book.spent()) == 0.003 and book.machine == large and len(book.rates.steps) == 2
+        assert [float(one.dollars) for one in book.charges() if one.book == "attributed"] == [0.0005, 0.001]

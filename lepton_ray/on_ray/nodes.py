@@ -1,0 +1,119 @@
+"""What the nodes of a running Ray cost an hour. It knows nothing about Tune, trials or budgets.
+
+A node says what it is by its labels (``ray start --labels``, or ``labels:`` in a cluster's YAML), one of
+
+    lepton.price-usd-h   its dollars per hour, where no price sheet has it
+    lepton.instance      its row of the price sheet; with lepton.region where the type is in several regions, and
+                         ray.io/market-type=spot where that is the market
+
+A cluster without a single such label is priced by its vCPUs at the sheet's reference row. A node that cannot be priced
+(no label beside labelled ones, or with a GPU) is an error: money is never guessed.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lepton_ray.errors import MoneyError
+from lepton_ray.money.dollars import Amount, Dollars
+from lepton_ray.money.prices import MachinePrice, Market, PriceSheet, machine_price
+
+PRICE, INSTANCE, REGION, MARKET = "lepton.price-usd-h", "lepton.instance", "lepton.region", "ray.io/market-type"
+LOOK_SECONDS = 1.0
+"""How long a look at the nodes stays good."""
+_LABEL_IT = f"Label it with {INSTANCE} or {PRICE}, or give price= in dollars per hour of the whole cluster."
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A living node: how many vCPUs and GPUs it has, and what its labels say."""
+
+    name: str
+    labels: dict[str, str]
+    vcpus: int
+    gpus: int = 0
+
+    @property
+    def labelled(self) -> bool:
+        return PRICE in self.labels or INSTANCE in self.labels
+
+    def price(self, sheet: PriceSheet) -> MachinePrice:
+        """What its labels, or its vCPUs, say that it costs; MoneyError where they say nothing."""
+        if text := self.labels.get(PRICE):
+            per_hour = Dollars.parse(text, name=f"price of node {self.name}")
+            return MachinePrice(per_hour, max(1, self.vcpus), f"{per_hour}/h by the label of {self.name}", "")
+        if instance := self.labels.get(INSTANCE):
+            market: Market = "spot" if self.labels.get(MARKET) == "spot" else "on_demand"
+            per_hour = sheet.hourly(instance, self.labels.get(REGION), market)
+            return MachinePrice(per_hour, max(1, self.vcpus), f"{per_hour}/h, the row {instance} {market}", sheet.as_of)
+        if self.gpus or not self.vcpus:
+            has = f"{self.gpus} GPUs" if self.gpus else "no vCPU"
+            raise MoneyError(f"The node {self.name} has {has} and no price.", _LABEL_IT)
+        return machine_price(self.vcpus, sheet=sheet)
+
+
+def price_of_all(nodes: Sequence[Node], sheet: PriceSheet, override: Dollars | None = None) -> MachinePrice:
+    """The nodes as one machine, what they cost together: by the user's word, else node by node."""
+    vcpus = max(1, sum(node.vcpus for node in nodes))
+    if override is not None:
+        return MachinePrice(override, vcpus, f"{override}/h by price=", "")
+    if any(node.labelled for node in nodes):
+        for node in nodes:
+            if not node.labelled:
+                raise MoneyError(f"The node {node.name} has no price, though others have one.", _LABEL_IT)
+    prices = [node.price(sheet) for node in nodes]
+    if len(prices) == 1:
+        return prices[0]
+    says = ", ".join(sorted({price.source for price in prices}))
+    return MachinePrice(Dollars.total(price.per_hour for price in prices), vcpus, f"{len(nodes)} nodes: {says}", "")
+
+
+def living_nodes() -> list[Node]:
+    """The nodes that Ray counts as alive; the driver's own has the vCPUs of its machine, whatever Ray was told."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    found = []
+    for facts in ray.nodes():  # type: ignore[no-untyped-call]
+        if facts["Alive"]:
+            has = facts["Resources"]
+            vcpus = (os.cpu_count() or 1) if facts["NodeID"] == here else int(has.get("CPU", 0))
+            labels = {str(key): str(value) for key, value in facts["Labels"].items()}
+            found.append(Node(facts["NodeID"][:12], labels, vcpus, int(has.get("GPU", 0))))
+    return found
+
+
+class Fleet:
+    """The price of the running cluster, looked up at most once a second; may be asked from any thread."""
+
+    def __init__(self, override: Amount | Dollars | None = None) -> None:
+        self._override = None if override is None else Dollars.parse(override, name="price")
+        self._sheet: PriceSheet | None = None
+        self._looked = -LOOK_SECONDS
+        self._lock = threading.Lock()
+        self.machine: MachinePrice | None = None
+        self.gpus = 0
+
+    def look(self) -> MachinePrice:
+        """The nodes that live now, as one machine.
+
+        Raises:
+            MoneyError: one of them has no price; the one seen last stays in ``machine``.
+        """
+        with self._lock:
+            if self.machine is None or time.monotonic() - self._looked >= LOOK_SECONDS:
+                self._sheet = self._sheet or PriceSheet.shipped()
+                nodes = living_nodes()
+                self.machine = price_of_all(nodes, self._sheet, self._override)
+                self.gpus = sum(node.gpus for node in nodes)
+                self._looked = time.monotonic()
+            return self.machine
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"override": self._override}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        override = state["override"]
+        Fleet.__init__(self, override if isinstance(override, Dollars) else None)
