@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from lepton_ray.errors import UsageError
-from lepton_ray.models.family import Family
+
+if TYPE_CHECKING:
+    from lepton_ray.models.family import Family
 
 FAMILIES: dict[str, str] = {
     "constant": "lepton_ray.models.constant:ConstantFamily",
@@ -25,6 +28,8 @@ def installed() -> list[str]:
 
 def family(name: str) -> Family:
     """Return the family of that name, or the user's own behind ``module:Attribute`` (a class or an instance)."""
+    from lepton_ray.models.family import Family  # with numpy and scipy, which a word check can do without
+
     module_name, colon, attribute = FAMILIES.get(name, name).partition(":")
     if not colon:
         known = ", ".join(FAMILIES)
