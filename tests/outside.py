@@ -109,7 +109,7 @@ class Started:
     def __exit__(self, *fault: object) -> None:
         if self.lives:
             self.process.kill()
-        self.process.communicate()
+            self.process.communicate()
 
 
 def python(*words: object) -> list[str]:
