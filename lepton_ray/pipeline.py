@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
+from lepton_ray.models.registry import FAMILIES
 from lepton_ray.on_host import blending, finishing, messages, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.course import (
@@ -35,6 +36,7 @@ from lepton_ray.search.desk import Desk
 from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec, Surroundings
+from lepton_ray.table.source import Source
 
 RAY_WORTH_SECONDS = 25.0
 """A search with less than this left is done without Ray, which needs about 8 s of it to be of use."""
@@ -58,7 +60,8 @@ RAY_BYTES_PER_SECOND = 6e6
 TRIALS_MEMORY_SHARE = 0.8
 """Of the memory that is free: what the trials may take together, one on each core and two at least."""
 OBJECT_STORE_BYTES = 150 * 2**20
-PRELOAD = ("lepton_ray.on_host.bench", "lepton_ray.models.linear", "lightgbm")
+FIRST_FAMILIES = ("linear", "lightgbm")
+"""Those of the first models, where nobody asked for others: their libraries are imported while the table is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,11 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     temp = short_temp_dir()
     arm(course, (temp,))
     listen(course)
+    course.meter.enter("read")
+    source = open_table(spec.table)  # what is no table, or lacks a column, is refused before anybody is called
+    require_columns(source.names, spec)
     hands = take_hands(course, temp, port)
-    prepared = ready(course, hands)
+    prepared = ready(course, hands, source)
     if course.value is not None:
         course.value.check_task(prepared.plan.problem.task)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
@@ -112,22 +118,23 @@ def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
 
 def start_worker(course: Course, memory_bytes: int) -> Worker:
     """A process that carries out trials and refits; it imports what they need while the driver goes on."""
+    asked = course.spec.families
+    wanted = [name for name in FIRST_FAMILIES if not asked or name in asked]
     return Worker.start(
         "lepton_ray.on_host.bench:open_bench",
         {"scratch": str(course.folder.scratch)},
         log=course.folder.path / "driver.log",
-        preload=PRELOAD,
+        preload=("lepton_ray.on_host.bench", *(FAMILIES[name].partition(":")[0] for name in wanted)),
         memory_bytes=memory_bytes,
         grace_seconds=GRACE_SECONDS,
         clock=course.clock,
     )
 
 
-def ready(course: Course, hands: Hands) -> Prepared:
+def ready(course: Course, hands: Hands, source: Source) -> Prepared:
     """Read the table, set rows apart, plan and clean; then Ray may boot, but not where time is so short that it would
     keep the cores from the first model."""
-    course.meter.enter("read")
-    prepared = prepare_table(course, hands)
+    prepared = prepare_table(course, hands, source)
     course.folder.write("plan.json", prepared.plan.to_json())
     course.folder.write_json("profile.json", prepared.profile.to_dict())
     if prepared.rejected:
@@ -140,14 +147,12 @@ def ready(course: Course, hands: Hands) -> Prepared:
     return prepared
 
 
-def prepare_table(course: Course, hands: Hands) -> Prepared:
+def prepare_table(course: Course, hands: Hands, source: Source) -> Prepared:
     """Make the table ready: in memory, or through Ray where it is large, comes in pieces, and the time reaches.
 
     Raises:
         MoneyError: it cannot be read before the wall. EnvironmentFault: nor does it fit into memory.
     """
-    source = open_table(course.spec.table)
-    require_columns(source.names, course.spec)
     size, free = source.expanded_bytes, psutil.virtual_memory().available
     if source.frame is not None or size <= LARGE_BYTES:
         return prepare(course.spec, source)

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from lepton_ray.errors import (
 )
 from lepton_ray.on_host import processes
 from lepton_ray.on_host.child import Child, fault_of
+from lepton_ray.on_host.supervisor import ECHO_SECONDS
 from lepton_ray.runs import Run, Service
+from tests.outside import Started, python, until
 from tests.sealed import seal
 
 ODD = {"plan": 'kind, of "plan"', "city": "Stadt\x85 é😀", "pay": "a=b:c#"}
@@ -75,11 +77,13 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     frame = table().to_pandas()
     frame.to_csv(place / "a table.csv", index=False)
     kinds: dict[str, dict[str, Any]] = {
-        "pandas": {"table": frame, "drop": ODD["city"], "types": {ODD["pay"]: "number"}, "budget": 0.0004},
-        "polars": {"table": pl.from_arrow(table()), "test": frame.head(150), "deadline": "15s", "seed": np.int64(7)},
-        "arrow": {"table": table(), "families": "linear", "deadline": 20, "positive": "no", "quiet": True},
-        "path": {"table": place / "a table.csv", "deadline": "15s", "price": "0.2", "out": "own"},
+        "pandas": {"table": frame, "drop": ODD["city"], "types": {ODD["pay"]: "number"}, "budget": 0.0005},
+        "polars": {"table": pl.from_arrow(table()), "test": frame.head(150), "deadline": "20s", "seed": np.int64(7)},
+        "arrow": {"table": table(), "deadline": 20, "positive": "no", "quiet": True},
+        "path": {"table": place / "a table.csv", "deadline": "20s", "price": "0.2", "out": "own"},
     }
+    for name, options in kinds.items():
+        options["families"] = "linear" if name == "arrow" else "constant"
 
     old, before = sys.stderr, Path.cwd()
     os.chdir(place)
@@ -97,6 +101,14 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"runs": runs, "told": screen.text, "place": place}
 
 
+def test_a_frame_becomes_a_run(here: Path) -> None:
+    run = lepton_ray.run(table(), target="leaves", families="constant", deadline="24s", quiet=True)
+    assert run.folder.parent == here / "lepton-runs" and run.folder.name == run.id
+    assert run.bundle.predict(table(3).to_pandas()).num_rows == 3 and list(run.leaderboard()["family"]) == ["constant"]
+    assert float(run.receipt.total.dollars) == run.result["spent_usd"] and run.report().exists()
+
+
+@pytest.mark.process
 def test_every_kind_of_table_becomes_a_run(walked: dict[str, Any]) -> None:
     runs, place = walked["runs"], walked["place"]
     assert all(run.score >= run.result["baseline_score"] and run.result["metric"] == "roc_auc" for run in runs.values())
@@ -105,10 +117,11 @@ def test_every_kind_of_table_becomes_a_run(walked: dict[str, Any]) -> None:
     assert {run.folder for name, run in runs.items() if name != "path"} == {path for path in home.iterdir()}
     assert all(run.folder.name == run.id for name, run in runs.items() if name != "path")
     assert runs["path"].folder == place / "own"
-    assert runs["pandas"].result["budget_usd"] == 0.0004
+    assert runs["pandas"].result["budget_usd"] == 0.0005
     assert runs["polars"].result["score_how"] == "test_file"
 
 
+@pytest.mark.process
 def test_a_run_answers_with_ordinary_objects(walked: dict[str, Any]) -> None:
     run: Run = walked["runs"]["arrow"]
     frame = table(20).to_pandas()
@@ -123,18 +136,21 @@ def test_a_run_answers_with_ordinary_objects(walked: dict[str, Any]) -> None:
     assert Run.open(run.folder) == Run.open(str(run.folder)) == run
 
 
+@pytest.mark.process
 def test_a_column_of_any_name_can_be_left_out_and_typed(walked: dict[str, Any]) -> None:
     run: Run = walked["runs"]["pandas"]
     assert run.bundle.schema.names == (ODD["pay"], ODD["plan"])
     assert json.loads((run.folder / "spec.json").read_text())["drop"] == [ODD["city"]]
 
 
+@pytest.mark.process
 def test_progress_is_shown_where_a_notebook_shows_it(walked: dict[str, Any]) -> None:
     told = walked["told"]
     assert told.count("rows are held out for the score") + told.count("score comes from") == 3  # one was quiet
     assert "Traceback" not in told
 
 
+@pytest.mark.process
 def test_nothing_is_left_of_the_calls(walked: dict[str, Any]) -> None:
     assert not [path for path in walked["place"].rglob(".work")]
     assert not processes.tree(os.getpid()) or all(
@@ -142,22 +158,27 @@ def test_nothing_is_left_of_the_calls(walked: dict[str, Any]) -> None:
     )
 
 
+FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
+    ({"table": "none.csv"}, DataError, "none.csv"),
+    ({"budget": -1}, MoneyError, "is negative"),
+    ({"families": "forest"}, UsageError, "no model family 'forest'"),
+    ({"out": "/proc/nothing"}, EnvironmentFault, "cannot be written"),
+]
+"""One of each kind."""
+MORE_FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
+    ({"target": "leave"}, DataError, "no column 'leave'"),
+    ({"table": 3}, DataError, "builtins.int is not a table"),
+    ({"table": pd.DataFrame({"leaves": []})}, DataError, "no rows"),
+    ({"test": "none.csv"}, DataError, "none.csv"),
+    ({"budget": 0.000001}, MoneyError, "smallest"),
+    ({"deadline": "soon"}, MoneyError, "is not a time"),
+    ({"metric": "beauty"}, UsageError, "no metric 'beauty'"),
+    ({"types": {"city": "colour"}}, UsageError, "unknown kind 'colour'"),
+]
+
+
 @pytest.mark.parametrize(
-    "options, kind, told",
-    [
-        ({"target": "leave"}, DataError, "no column 'leave'"),
-        ({"table": "none.csv"}, DataError, "none.csv"),
-        ({"table": 3}, DataError, "builtins.int is not a table"),
-        ({"table": pd.DataFrame({"leaves": []})}, DataError, "no rows"),
-        ({"test": "none.csv"}, DataError, "none.csv"),
-        ({"budget": -1}, MoneyError, "is negative"),
-        ({"budget": 0.000001}, MoneyError, "smallest"),
-        ({"deadline": "soon"}, MoneyError, "is not a time"),
-        ({"metric": "beauty"}, UsageError, "no metric 'beauty'"),
-        ({"families": "forest"}, UsageError, "no model family 'forest'"),
-        ({"types": {"city": "colour"}}, UsageError, "unknown kind 'colour'"),
-        ({"out": "/proc/nothing"}, EnvironmentFault, "cannot be written"),
-    ],
+    "options, kind, told", [*FAULTS, *(pytest.param(*one, marks=pytest.mark.process) for one in MORE_FAULTS)]
 )
 def test_a_fault_is_raised_as_its_own_kind(options: dict[str, Any], kind: type[LeptonError], told: str) -> None:
     given = {"table": table(), "target": "leaves", "quiet": True} | options
@@ -182,18 +203,11 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
     assert Run(tmp_path, {"run": "r"}).leaderboard().empty
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
-    ends = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
-
-
 CALLER = """
     import pandas, signal, lepton_ray
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run = lepton_ray.run(pandas.read_csv({table!r}), target="leaves", deadline="60s", out="run")
+        run = lepton_ray.run(pandas.read_csv({table!r}), target="leaves", deadline="24s", out="run")
         print("run", run.result["stopped_because"], flush=True)
     except BaseException as fault:
         print(type(fault).__name__, fault, flush=True)
@@ -201,24 +215,16 @@ CALLER = """
 
 
 @pytest.fixture
-def caller(here: Path) -> Iterator[subprocess.Popen[str]]:
-    """A Python that calls run, in a session of its own, with its first model sealed."""
+def caller(here: Path) -> Iterator[Started]:
+    """A Python that calls run, with its first model sealed; it is not meant to come to the run's end."""
     path = here / "table.csv"
     table(2_000).to_pandas().to_csv(path, index=False)
     source = textwrap.dedent(CALLER).format(table=str(path))
-    process = subprocess.Popen(
-        [sys.executable, "-c", source],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"TMPDIR": str(here)},
-        start_new_session=True,
-    )
-    until(lambda: (here / "run" / "bundle").exists() or process.poll() is not None)
-    yield process
-    if process.poll() is None:
-        process.kill()
-    process.communicate()
+    with Started(python("-c", source), TMPDIR=str(here)) as process:
+        until(lambda: (here / "run" / "bundle").exists() or not process.lives)
+        if not process.lives:
+            process.end().promised(False)
+        yield process
 
 
 def ended(folder: Path) -> bool:
@@ -227,30 +233,33 @@ def ended(folder: Path) -> bool:
     return not processes.members(run, -1)
 
 
-def test_an_interrupt_returns_the_best_so_far(caller: subprocess.Popen[str], here: Path) -> None:
-    caller.send_signal(signal.SIGINT)
-    said, _ = caller.communicate(timeout=30)
-    assert said == "run you asked to stop\n"
+@pytest.mark.process
+def test_an_interrupt_returns_the_best_so_far(caller: Started, here: Path) -> None:
+    caller.send(signal.SIGINT)
+    done = caller.end()
+    done.promised(done.out == "run you asked to stop\n")
     assert Run.open(here / "run").bundle.problem.target == "leaves"
     assert (here / "run" / "report.html").exists() and (here / "run" / "receipt.txt").exists()
     assert ended(here / "run")
 
 
-def test_a_second_interrupt_is_raised_once_the_run_has_ended(caller: subprocess.Popen[str], here: Path) -> None:
-    caller.send_signal(signal.SIGINT)
-    until(lambda: (here / "run" / ".work" / "stop").exists() or caller.poll() is not None)
-    time.sleep(0.15)  # what follows within a tenth of a second counts as an echo
+@pytest.mark.process
+def test_a_second_interrupt_is_raised_once_the_run_has_ended(caller: Started, here: Path) -> None:
+    caller.send(signal.SIGINT)
+    until(lambda: (here / "run" / ".work" / "stop").exists() or not caller.lives)
+    time.sleep(1.5 * ECHO_SECONDS)  # what follows at once counts as an echo
     began = time.monotonic()
-    caller.send_signal(signal.SIGINT)
-    said, _ = caller.communicate(timeout=30)
-    assert said.split()[0] in ("KeyboardInterrupt", "run") and time.monotonic() - began < 2.5
+    caller.send(signal.SIGINT)
+    done = caller.end()
+    assert done.out.split()[0] in ("KeyboardInterrupt", "run") and time.monotonic() - began < 2.5
     assert ended(here / "run")
 
 
-def test_a_caller_that_is_killed_leaves_no_run_behind(caller: subprocess.Popen[str], here: Path) -> None:
+@pytest.mark.process
+def test_a_caller_that_is_killed_leaves_no_run_behind(caller: Started, here: Path) -> None:
     assert list(here.glob("lepton-table-*/table.parquet"))
-    caller.kill()
-    caller.communicate(timeout=30)
+    caller.process.kill()
+    caller.end()
     until(lambda: ended(here / "run") and not list(here.glob("lepton-table-*")))
     assert Run.open(here / "run").result["stopped_because"] == "you asked to stop"
 

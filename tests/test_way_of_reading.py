@@ -11,7 +11,7 @@ import pytest
 from lepton_ray import pipeline
 from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.on_host.course import Course, Progress, begin
-from lepton_ray.on_host.preparation import prepare
+from lepton_ray.on_host.preparation import open_table, prepare
 from lepton_ray.on_ray.session import Session, short_temp_dir
 from lepton_ray.pipeline import Hands, prepare_table
 from lepton_ray.spec import RunSpec, Surroundings
@@ -46,21 +46,21 @@ def hands(session: Session | None) -> Hands:
 
 
 def test_without_ray_a_large_table_that_fits_is_read_in_memory(course: Course) -> None:
-    same(prepare(course.spec), prepare_table(course, hands(None)))
+    same(prepare(course.spec), prepare_table(course, hands(None), open_table(course.spec.table)))
 
 
 def test_a_wall_that_comes_before_the_table_is_read_is_refused(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "BYTES_PER_SECOND", 3_000)
     monkeypatch.setattr(pipeline, "RAY_BYTES_PER_SECOND", 3_000)
     with pytest.raises(MoneyError, match="60s|60 s|1m") as caught:
-        prepare_table(course, hands(None))
+        prepare_table(course, hands(None), open_table(course.spec.table))
     assert "--deadline" in caught.value.hint
 
 
 def test_a_table_that_does_not_fit_needs_ray(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "MEMORY_PER_BYTE", 1e9)
     with pytest.raises(EnvironmentFault, match="t.csv takes about .* GiB of memory"):
-        prepare_table(course, hands(None))
+        prepare_table(course, hands(None), open_table(course.spec.table))
 
 
 @pytest.mark.ray
@@ -68,7 +68,7 @@ def test_a_large_table_in_pieces_is_read_through_ray(course: Course, monkeypatch
     monkeypatch.setattr("lepton_ray.table.source.Source.pieces.__defaults__", (100_000,))
     session = Session(short_temp_dir(), cpus=2, object_store_bytes=0)
     try:
-        through_ray = prepare_table(course, hands(session))
+        through_ray = prepare_table(course, hands(session), open_table(course.spec.table))
         assert session.owned
     finally:
         session.stop()

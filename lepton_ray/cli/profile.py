@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lepton_ray.table.place import require_there
+
 
 def profile(
     table: Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), or a folder of them.")],
@@ -26,10 +28,12 @@ def profile(
 
       lepton profile churn.csv --target Churn --plan plan.json
     """
-    from lepton_ray.on_host.looking import look_at
     from lepton_ray.spec import RunSpec
 
     pairs = dict(RunSpec.from_options({"table": table, "target": target or "-", "types": types or ()}).types)
+    require_there(table)
+    from lepton_ray.on_host.looking import look_at
+
     seen = look_at(table, target=target, types=pairs)
     if plan_out is not None and seen.plan is not None:
         from pathlib import Path

@@ -8,6 +8,7 @@ import typer
 from lepton_ray.cli.screen import screen_for
 from lepton_ray.on_host.course import limits
 from lepton_ray.spec import RunSpec, Surroundings
+from lepton_ray.table.place import BUILTIN, require_there
 
 EXAMPLES = """
 Examples:
@@ -82,12 +83,13 @@ def run(
     given["spend_it_all"] = spend_it_all or None
     if json:
         given["json"] = True
-    if table is not None and table.startswith("builtin:") and target is None:
+    if table is not None and table.startswith(BUILTIN) and target is None:
         from lepton_ray.datasets import load_builtin_dataset
 
-        given["target"] = load_builtin_dataset(table.removeprefix("builtin:")).target
+        given["target"] = load_builtin_dataset(table.removeprefix(BUILTIN)).target
     wanted = RunSpec.from_options(given, spec)
     limits(wanted, around)  # what cannot end well is refused before the imports of the rest
+    require_there(wanted.table)
     screen = screen_for(json=json)
     from lepton_ray.pipeline import drive
 

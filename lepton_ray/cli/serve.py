@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lepton_ray.cli.predict import names_of
+from lepton_ray.on_ray.port import Port
 
 
 def serve(
@@ -23,16 +24,15 @@ def serve(
 
       lepton serve lepton-runs/20261122-101500-ab12/bundle --port 8080
     """
+    reserved = Port.reserve(port)
     from lepton_ray.bundle.bundle import Bundle
     from lepton_ray.money.prices import machine_price
     from lepton_ray.on_host import messages
-    from lepton_ray.on_ray.port import Port
     from lepton_ray.on_ray.serving import FrontDoor, bring_up
     from lepton_ray.on_ray.session import Session, short_temp_dir
     from lepton_ray.spec import Surroundings
 
     loaded = Bundle.load(bundle, trust=names_of(trust))
-    reserved = Port.reserve(port)
     around = Surroundings.read()
     rate, temp = machine_price(around.vcpus).per_hour, short_temp_dir()
     if around.wall_fd is not None:

@@ -34,7 +34,7 @@ def least_leaf(settings: Config, problem: Problem, rows: int) -> int:
     """Return the least rows of a leaf, more than asked for where the forest would take more than ``_STORED`` bytes."""
     outputs = 2.0 * max(1, len(problem.classes)) + 2.0
     bytes_per_leaf = 2.0 * 9.0 + outputs
-    return max(int(settings["min_leaf"]), math.ceil(settings["trees"] * rows * bytes_per_leaf / _STORED))
+    return max(int(settings["min_leaf"]), math.ceil(int(settings["trees"]) * rows * bytes_per_leaf / _STORED))
 
 
 def portfolio(problem: Problem, n_rows: int, n_columns: int, *, random: bool) -> list[Config]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from lepton_ray.errors import UsageError
-from lepton_ray.models.family import Family
+
+if TYPE_CHECKING:
+    from lepton_ray.models.family import Family
 
 FAMILIES: dict[str, str] = {
     "constant": "lepton_ray.models.constant:ConstantFamily",
@@ -38,6 +41,8 @@ def family(name: str, *, fits: bool = True) -> Family:
     Args:
         fits: False where only its models are loaded, which may need less.
     """
+    from lepton_ray.models.family import Family  # with numpy and scipy, which a word check can do without
+
     module_name, colon, attribute = FAMILIES.get(name, name).partition(":")
     if not colon:
         known = ", ".join(FAMILIES)

@@ -37,6 +37,7 @@ from lepton_ray.table.passes import (
     Split,
     Survey,
 )
+from lepton_ray.table.place import BUILTIN
 from lepton_ray.table.profile import Profile
 from lepton_ray.table.schema import Kind
 from lepton_ray.table.source import Source, open_source
@@ -167,8 +168,8 @@ def note_of(share: float, kept: int, rows: int) -> str | None:
 
 def open_table(table: str) -> Source:
     """The table behind a path, or one that ships with the package: ``builtin:breast_cancer``."""
-    if table.startswith("builtin:"):
-        dataset = load_builtin_dataset(table.removeprefix("builtin:"))
+    if table.startswith(BUILTIN):
+        dataset = load_builtin_dataset(table.removeprefix(BUILTIN))
         return replace(open_source(dataset.frame), name=dataset.name)
     return open_source(table)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from lepton_ray.errors import DataError
@@ -29,6 +28,8 @@ def mix(hashes: Hashes, salt: int = 0) -> Hashes:
 def hash_values(array: Any) -> Hashes:
     """One hash per value of a plain array without nulls; equal numbers hash alike, whatever their type."""
     if pa.types.is_string(array.type):
+        import pandas as pd  # a sixth of a second that a refusal and a prediction can do without
+
         texts = np.asarray(array.to_numpy(zero_copy_only=False), dtype=object)
         return np.asarray(pd.util.hash_array(texts, hash_key=_KEY, categorize=False), dtype=np.uint64)
     if pa.types.is_floating(array.type):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from lepton_ray.errors import DataError
 from lepton_ray.table.dialect import SAMPLE_BYTES, Dialect, find_dialect, find_encoding, refuse_foreign
+from lepton_ray.table.place import missing
 from lepton_ray.table.values import without_views
 
 BLOCK_BYTES = 16 << 20
@@ -46,7 +47,7 @@ def opened(path: Path) -> Any:
         raw.seek(0)
         return gzip.open(raw) if magic == b"\x1f\x8b" else raw
     except FileNotFoundError:
-        raise DataError(f"There is no file {path}.", "Check the path.") from None
+        raise missing(path) from None
     except PermissionError:
         raise DataError(f"{path} cannot be read: permission denied.", "Give yourself the right to read it.") from None
     except OSError as fault:

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -128,22 +127,3 @@ def test_ctrl_c_while_it_is_brought_up_ends_it_at_once(serve: Start) -> None:
     assert time.monotonic() - asked < 5
     assert (process.returncode, out) == (130, "") and "before the endpoint was up" in told
     assert gone(family, 0) and not made & folders()
-
-
-def test_a_damaged_bundle_is_refused_before_ray_starts(serve: Start, tmp_path: Path) -> None:
-    damaged = seal(tmp_path / "damaged")
-    (damaged.folder / "model" / "model.txt").write_text("tree")
-    command = [sys.executable, "-m", "lepton_ray", "serve", str(damaged.folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    assert (done.returncode, done.stdout) == (6, "") and "model.txt" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_a_taken_port_is_refused_before_ray_starts(serve: Start) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        process = serve("--port", str(other.getsockname()[1]))
-        out, told = process.communicate(timeout=30)
-    assert (process.returncode, out) == (8, "") and "is taken" in told
-    assert len(told.strip().splitlines()) == 1

@@ -1,12 +1,15 @@
 """A small driver for tests of the supervisor: it arms the wall, seals a bundle, starts a real worker and misbehaves.
 
-``python fake_driver.py SCENARIO.json``; the scenario's keys are read below, each with its default.
+``python fake_driver.py SCENARIO.json``; the scenario's keys are read below, each with its default. A scenario with
+``notes`` has a wall that is far until so many processes have noted themselves, and near from then on: on a busy machine
+nobody is late for it. The second it stands at is written into the file ``wall``.
 """
 
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from lepton_ray.on_host.worker_client import Worker
 
 STARTED = float(os.environ["LEPTON_STARTED"])
 CHANNEL = int(os.environ["LEPTON_WALL_FD"])
+FAR_SECONDS, NEAR_SECONDS = 60.0, 1.4
 
 
 def clock() -> float:
@@ -39,6 +43,8 @@ def main() -> int:
         seal(scenario, folder)
     if scenario.get("orphan"):
         titled(folder)
+    if "notes" in scenario:
+        draw_near(scenario, folder)
     outcome = work(scenario, folder) if "task" in scenario else None
     if outcome is not None:
         seal(scenario, folder, trials=outcome)
@@ -64,12 +70,30 @@ def arm(scenario: dict[str, Any], folder: Path) -> None:
         time.time(),
     )
     ledger.enter("search", clock())
-    temp = folder / "scratch"
-    (temp / "deep" / "er").mkdir(parents=True)
-    (temp / "deep" / "table").write_text("much")
-    wall = scenario.get("wall", 30.0)
-    run = os.environ["LEPTON_RUN_ID"]
-    say(CHANNEL, Wall(run, str(folder), wall, 96_000, 2_000, wall, scenario.get("json", True), (str(temp),)))
+    deep = folder / "scratch" / "deep"
+    (deep / "er").mkdir(parents=True)
+    (deep / "table").write_text("much")
+    say_wall(scenario, folder, FAR_SECONDS)
+
+
+def say_wall(scenario: dict[str, Any], folder: Path, wall: float) -> None:
+    (folder / "wall").write_text(repr(wall))
+    run, temp = os.environ["LEPTON_RUN_ID"], (str(folder / "scratch"),)
+    say(CHANNEL, Wall(run, str(folder), wall, 96_000, 2_000, wall, scenario.get("json", True), temp))
+
+
+def draw_near(scenario: dict[str, Any], folder: Path) -> None:
+    """Move the wall near once all that it is to end is there."""
+
+    def wait() -> None:
+        while len((folder / "pids").read_text().split()) < scenario["notes"]:
+            time.sleep(0.005)
+        say_wall(scenario, folder, clock() + NEAR_SECONDS)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    if scenario["notes"] == 1:
+        waiting.join()
 
 
 def seal(scenario: dict[str, Any], folder: Path, **facts: Any) -> None:

@@ -1,18 +1,15 @@
 """The search on Ray Tune, seen from outside: whole runs with a clock beside them, and trials that mean harm."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +18,17 @@ import pandas as pd
 import pytest
 
 from lepton_ray.bundle.bundle import Bundle
-from lepton_ray.on_host import processes
 from lepton_ray.training.metrics import METRICS
-from tests.cli.lepton import environment
+from tests.cli.lepton import started
 from tests.on_host.rows import columns, write
+from tests.outside import Cores, Done, check_nobody_is_left, text_of
 
 pytestmark = pytest.mark.ray
 
 HOSTILE = ("Stopped", "Holding", "Hoarding", "Forking")
-GONE_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A run, and what an outside clock says of it."""
-
-    folder: Path
-    code: int
-    seconds: float
-    out: str
-    err: str
-
-    @property
-    def result(self) -> dict[str, Any]:
-        (line,) = self.out.splitlines()
-        return dict(json.loads(line))
-
-    @property
-    def trials(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "trials.jsonl").read_text().splitlines()]
-
-
-class Started:
+class Run:
     """A run under way on a table of 1,200 rows."""
 
     def __init__(self, place: Path, *words: str) -> None:
@@ -60,63 +36,37 @@ class Started:
         self.temp = Path(tempfile.mkdtemp(prefix="l", dir="/tmp"))  # short: Ray's sockets lie in it
         self.pids.touch()
         self.table = write(place / "table.csv", columns(1200))
-        given = [str(self.table), "--target", "left", "--drop", "row,value", "--json"]
+        given = [self.table, "--target", "left", "--drop", "row,value", "--json", "--out", self.folder]
         given += [] if "--serve-for" in words else ["--no-serve"]
-        self.began = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lepton_ray", "run", *given, "--out", str(self.folder), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(HOSTILE_PIDS=str(self.pids), TMPDIR=str(self.temp)),
-            text=True,
-        )
+        own = {"HOSTILE_PIDS": str(self.pids), "TMPDIR": str(self.temp)}
+        self.process = started("run", *given, *words, **own)
 
-    def wait_for_ray(self) -> None:
-        """Wait until a trial has come back from Ray."""
-        path = self.folder / "trials.jsonl"
-        while not (path.exists() and '"driver": "ray"' in path.read_text()):
-            assert self.process.poll() is None, "it ended before a trial came back from Ray"
-            time.sleep(0.05)
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in text_of(self.folder / "trials.jsonl").splitlines()]
 
-    def end(self) -> Ended:
-        out, err = self.process.communicate(timeout=100)
-        return Ended(self.folder, self.process.returncode, time.monotonic() - self.began, out, err)
+    def end(self) -> Done:
+        return self.process.end()
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Any]:
-    started: list[Started] = []
+    runs: list[Run] = []
 
-    def make(*words: str) -> Started:
-        place = tmp_path / str(len(started))
+    def make(*words: str) -> Run:
+        place = tmp_path / str(len(runs))
         place.mkdir()
-        started.append(Started(place, *words))
-        return started[-1]
+        runs.append(Run(place, *words))
+        return runs[-1]
 
     yield make
-    for run in started:
-        if run.process.poll() is None:
-            run.process.kill()
-            run.process.communicate()
+    for run in runs:
+        run.process.__exit__()
         shutil.rmtree(run.temp, ignore_errors=True)
 
 
-def check_nobody_is_left(run: str, pids: Path) -> None:
-    """No process carries the run's id, and no daemon of it lives, two seconds after its end."""
-    daemons = {int(pid) for pid in pids.read_text().split()}
-
-    def left() -> set[int]:
-        living = {pid for pid, row in processes.snapshot().items() if not row.dead}
-        return {row.pid for row in processes.members(run, -1)} | daemons & living
-
-    until = time.monotonic() + GONE_SECONDS
-    while left() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not left()
-
-
-def check_better_than_the_constant(ended: Ended, table: Path) -> None:
-    result = ended.result
+def check_better_than_the_constant(done: Done, table: Path) -> None:
+    result = done.result
     bundle = Bundle.load(result["bundle"], trust=tuple(f"tests.hostile:{name}" for name in HOSTILE))
     assert bundle.id == result["bundle_id"] and result["score"] > result["baseline_score"] == 0.5
     frame = pd.read_csv(table)
@@ -127,67 +77,71 @@ def check_better_than_the_constant(ended: Ended, table: Path) -> None:
 
 def test_a_whole_run_searches_on_all_cores_and_ends_within_its_wall(start: Any) -> None:
     run = start("--deadline", "40s")
-    ended = run.end()
-    assert ended.code == 0 and "Traceback" not in ended.err, ended
-    check_nobody_is_left(ended.result["run"], run.pids)
-    check_better_than_the_constant(ended, run.table)
-    assert ended.seconds <= 40 and ended.result["wall_seconds"] <= 40
-    assert ended.result["spent_usd"] <= ended.result["budget_usd"]
-    drivers = Counter(trial["driver"] for trial in ended.trials)
-    assert drivers["host"] >= 2 and drivers["ray"] >= 8, drivers
-    assert {trial["state"] for trial in ended.trials} <= {"done", "partial", "skipped"}
-    receipt = json.loads((ended.folder / "receipt.json").read_text())
-    assert receipt["unexplained"]["seconds"] <= 0.01 * ended.result["wall_seconds"]
-    assert not (ended.folder / ".work").exists() and list(run.temp.iterdir()) == []
+    done = run.end()
+    assert done.seconds <= 40
+    done.promised(done.code == 0)
+    assert "Traceback" not in done.err, done
+    check_nobody_is_left(done.result["run"], run.pids)
+    check_better_than_the_constant(done, run.table)
+    assert done.result["wall_seconds"] <= 40 and done.result["spent_usd"] <= done.result["budget_usd"]
+    drivers = Counter(trial["driver"] for trial in run.trials)
+    done.promised(drivers["host"] >= 2 and drivers["ray"] >= 8)
+    assert {trial["state"] for trial in run.trials} <= {"done", "partial", "skipped"}
+    receipt = json.loads((run.folder / "receipt.json").read_text())
+    assert receipt["unexplained"]["seconds"] <= 0.01 * done.result["wall_seconds"]
+    assert not (run.folder / ".work").exists() and list(run.temp.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_trials_that_mean_harm_cost_their_leases_and_no_more(start: Any) -> None:
     names = ",".join(["linear", *(f"tests.hostile:{name}" for name in HOSTILE)])
     run = start("--deadline", "75s", "--families", names)
-    ended = run.end()
-    assert ended.code == 0 and "Traceback" not in ended.err, ended
-    check_nobody_is_left(ended.result["run"], run.pids)
-    check_better_than_the_constant(ended, run.table)
-    assert Path(ended.result["report"]).exists(), "what hangs at the end costs the report"
-    assert ended.seconds <= 75 and ended.result["spent_usd"] <= ended.result["budget_usd"]
+    done = run.end()
+    assert done.seconds <= 75
+    done.promised(done.code == 0)
+    assert "Traceback" not in done.err, done
+    check_nobody_is_left(done.result["run"], run.pids)
+    check_better_than_the_constant(done, run.table)
+    assert Path(done.result["report"]).exists(), "what hangs at the end costs the report"
+    assert done.result["spent_usd"] <= done.result["budget_usd"]
     states = {name: Counter[str]() for name in HOSTILE}
-    for trial in ended.trials:
+    for trial in run.trials:
         family = trial["trial"]["family"].removeprefix("tests.hostile:")
         if trial["driver"] == "ray" and family in states and trial["state"] != "skipped":
             states[family][trial["state"]] += 1
+    done.promised(all(states.values()))
     assert set(states["Stopped"]) == set(states["Holding"]) == {"killed"}, states
     assert set(states["Hoarding"]) == {"failed"}, states
     assert states["Forking"]["done"] and run.pids.read_text(), states
-    assert Counter(trial["driver"] for trial in ended.trials if trial["state"] == "done")["ray"] >= 4
+    done.promised(Counter(trial["driver"] for trial in run.trials if trial["state"] == "done")["ray"] >= 4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_wish_to_stop_is_heard_on_ray_too(start: Any, number: signal.Signals) -> None:
     run = start("--deadline", "60s")
-    run.wait_for_ray()
+    run.process.wait_for(lambda: any(trial["driver"] == "ray" for trial in run.trials))
     asked = time.monotonic()
-    os.kill(run.process.pid, number)
-    ended = run.end()
-    assert ended.code == 130 and time.monotonic() - asked < 15, ended
-    check_nobody_is_left(ended.result["run"], run.pids)
-    check_better_than_the_constant(ended, run.table)
-    assert "asked to stop" in ended.result["stopped_because"] and Path(ended.result["report"]).exists()
+    run.process.send(number)
+    done = run.end()
+    done.promised(time.monotonic() - asked < 15)
+    assert done.code == 130, done
+    check_nobody_is_left(done.result["run"], run.pids)
+    check_better_than_the_constant(done, run.table)
+    assert "asked to stop" in done.result["stopped_because"] and Path(done.result["report"]).exists()
 
 
 @pytest.mark.slow
 def test_a_run_ends_with_an_endpoint_that_answers_and_goes_when_its_time_is_over(start: Any) -> None:
     run = start("--serve-for", "4s", "--deadline", "60s")
-    assert run.process.stdout is not None
-    result = json.loads(run.process.stdout.readline())
-    assert time.monotonic() - run.began <= 60 and result["endpoint"].startswith("http://127.0.0.1:")
+    result = json.loads(run.process.out.readline())
+    assert time.monotonic() - run.process.began <= 60 and result["endpoint"].startswith("http://127.0.0.1:")
     row = json.dumps({"age": 70, "city": "Ulm", "height": 170}).encode()
     asked = urllib.request.Request(f"{result['endpoint']}/predict", row, {"Content-Type": "application/json"})
     with urllib.request.urlopen(asked, timeout=5) as answer:
         assert "yes" in answer.read().decode()
-    out, err = run.process.communicate(timeout=30)
-    assert (run.process.returncode, out) == (0, "") and "The endpoint served for" in err
+    done = run.end()
+    assert (done.code, done.out) == (0, "") and "The endpoint served for" in done.err
     check_nobody_is_left(result["run"], run.pids)
     receipt = json.loads((run.folder / "receipt.json").read_text())
     assert receipt["spent_usd"] == result["spent_usd"] and 3 < receipt["endpoint"]["seconds"] < 12
@@ -198,10 +152,13 @@ def test_a_run_ends_with_an_endpoint_that_answers_and_goes_when_its_time_is_over
 
 @pytest.mark.slow
 def test_two_runs_at_once_do_not_disturb_each_other(start: Any) -> None:
+    cores = Cores()
     both = [start("--deadline", "60s") for _ in range(2)]
-    ended = [run.end() for run in both]
-    for run, one in zip(both, ended, strict=True):
-        assert one.code == 0 and one.seconds <= 60, one
-        check_nobody_is_left(one.result["run"], run.pids)
-        check_better_than_the_constant(one, run.table)
-    assert len({one.result["run"] for one in ended}) == 2
+    ends = [run.end() for run in both]
+    ends = [replace(done, others=cores.share()) for done in ends]  # the other run is no stranger
+    for run, done in zip(both, ends, strict=True):
+        assert done.seconds <= 60
+        done.promised(done.code == 0)
+        check_nobody_is_left(done.result["run"], run.pids)
+        check_better_than_the_constant(done, run.table)
+    assert len({done.result["run"] for done in ends}) == 2
