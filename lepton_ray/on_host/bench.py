@@ -14,18 +14,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lepton_ray.bundle.bundle import write_bundle
+from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, write_bundle
 from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
 from lepton_ray.models.family import Family, Model
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.money.lease import Lease
+from lepton_ray.report.threshold import deciding_threshold
+from lepton_ray.report.value import Value
 from lepton_ray.search.desk import Assignment
 from lepton_ray.search.evaluation import Labelled, checked, evaluate
 from lepton_ray.search.rungs import ladder, splits
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial, beats
 from lepton_ray.table.cleaning import CleaningPlan
+from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS, bootstrap_interval
 
 State = dict[str, Any]
@@ -95,6 +98,7 @@ class Bench:
         self.how: str = setup["how"]
         self.facts: dict[str, Any] = setup["facts"]
         self.example: dict[str, Any] = setup["example"]
+        self.value = None if setup["value"] is None else Value.from_mapping(setup["value"])
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
         self.rungs = ladder(int(self.dev.usable.sum()))
@@ -155,7 +159,7 @@ class Bench:
             folder = self.scratch / "sealed" / trial.id
             held_out = self._held_out(folder.name, family.view, state, found.model, fallback=found.score)
             fitted = Fitted(trial.family, family, state, found.model, {**trial.config, **found.effort})
-            self._seal(folder, fitted, held_out)
+            self._seal(folder, fitted, held_out, trial.id)
             bundle = str(folder)
         return Outcome(
             trial,
@@ -202,15 +206,16 @@ class Bench:
             return answer
         folder = self.scratch / "sealed" / f"{trial.id}-dev"
         held_out = self._held_out(folder.name, family.view, state, model, fallback=task["score"])
-        self._seal(folder, fitted, {**held_out, "fitted_on": "dev", "fitted_rows": len(rows)})
+        self._seal(folder, fitted, {**held_out, "fitted_on": "dev", "fitted_rows": len(rows)}, trial.id)
         return {**answer, "bundle": str(folder), "held_out": held_out}
 
     def _seal_kept(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Seal what the last refit on all rows left, with the score that another model of its kind has got."""
         assert self._kept is not None
         fitted, n_rows = self._kept
-        folder = self.scratch / "sealed" / f"{task['trial']['id']}-all"
-        self._seal(folder, fitted, {**task["held_out"], "fitted_on": "all", "fitted_rows": n_rows})
+        name = task["trial"]["id"]
+        folder = self.scratch / "sealed" / f"{name}-all"
+        self._seal(folder, fitted, {**task["held_out"], "fitted_on": "all", "fitted_rows": n_rows}, name)
         return {"bundle": str(folder), "importances": fitted.model.importances()}
 
     def _held_out(self, name: str, view: View, state: State, model: Model, *, fallback: float) -> dict[str, Any]:
@@ -230,7 +235,19 @@ class Bench:
         interval = [float(end) for end in ends] if np.isfinite(ends).all() else None
         return {"score": float(score), "interval": interval, "how": self.how, "rows": len(self.held.y)}
 
-    def _seal(self, folder: Path, fitted: "Fitted", held_out: dict[str, Any]) -> None:
+    def _decided(self, trial: str) -> tuple[float, dict[str, Any]]:
+        """From which probability a bundle of this trial predicts the positive class, and what to say of it.
+
+        What the trial said of rows that it was not fitted on decides; the rows held out have no say.
+        """
+        if self.value is None or self.problem.task is not Task.BINARY:
+            return DEFAULT_THRESHOLD, {}
+        with np.load(self.scratch / "oof" / f"{trial}.npz", allow_pickle=False) as saved:
+            y, p = self.dev.y[saved["rows"]], saved["predictions"][:, 1]
+        return deciding_threshold(self.value, y, p), {"threshold_by": "value", "threshold_rows": len(p)}
+
+    def _seal(self, folder: Path, fitted: "Fitted", held_out: dict[str, Any], trial: str) -> None:
+        threshold, decided = self._decided(trial)
         write_bundle(
             folder,
             plan=self.plan,
@@ -240,8 +257,9 @@ class Bench:
             family=fitted.name,
             config=fitted.config,
             problem=self.problem,
-            facts={**self.facts, **held_out},
+            facts={**self.facts, **held_out, **decided},
             created=time.time(),
+            threshold=threshold,
             example=self.example,
         )
 

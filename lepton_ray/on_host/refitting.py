@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lepton_ray.bundle.bundle import Bundle, write_bundle
+from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, Bundle, write_bundle
 from lepton_ray.errors import DataError
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
@@ -37,8 +37,9 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
     step = for_schema(plan.schema, family_named(bundle.manifest.family).view)
     state = learn(step, [clean])
     family = family_named(bundle.manifest.family)
+    decided = {name: said for name, said in bundle.manifest.facts.items() if name.startswith("threshold_")}
     model = family.fit(
-        Labelled(step.apply(state, clean), y, None).batch(rows),
+        Labelled(step.apply(state, clean), y, plan.weights(raw)).batch(rows),
         None,
         dict(bundle.manifest.config),
         problem=bundle.problem,
@@ -55,8 +56,8 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         family=bundle.manifest.family,
         config=bundle.manifest.config,
         problem=bundle.problem,
-        facts={"refit_of": bundle.id, "fitted_on": "all", "fitted_rows": len(rows), "score": None},
+        facts={**decided, "refit_of": bundle.id, "fitted_on": "all", "fitted_rows": len(rows), "score": None},
         created=time.time(),
-        threshold=bundle.manifest.threshold or 0.5,
+        threshold=DEFAULT_THRESHOLD if bundle.manifest.threshold is None else bundle.manifest.threshold,
         example=bundle.manifest.example,
     )

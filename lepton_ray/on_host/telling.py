@@ -22,15 +22,15 @@ from lepton_ray.on_host.finishing import Finished
 from lepton_ray.on_host.looking import in_short
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Facts, Sealer
-from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending, TrialFacts, Winner
+from lepton_ray.report.facts import DataFacts, How, Measurement, ReportFacts, Spending, TrialFacts, Winner
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Costs, Roi, measure_roi
 from lepton_ray.search.desk import Desk
+from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.search.trial import Outcome
 from lepton_ray.table.schema import Kind, Task
 from lepton_ray.training.metrics import METRICS
 
-HOW = {"held_out": "held_out", "test_file": "held_out", "latest": "latest", "cross_validation": "cross_validation"}
 ALSO = {
     Task.BINARY: ("roc_auc", "log_loss", "accuracy"),
     Task.MULTICLASS: ("log_loss", "accuracy", "balanced_accuracy"),
@@ -72,6 +72,7 @@ def write_setup(course: Course, prepared: Prepared) -> None:
         "how": prepared.how,
         "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
         "example": typical_row(prepared),
+        "value": None if course.value is None else course.value.to_mapping(),
     }
     (course.folder.scratch / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
 
@@ -80,9 +81,12 @@ def sentences_of(prepared: Prepared) -> list[str]:
     """What a person should hear before the search starts."""
     problem = prepared.plan.problem
     held_rows = 0 if prepared.held is None else len(prepared.held.y)
+    plan = prepared.plan
+    whole = f", in whole groups of '{plan.group}'" if plan.group else ""
+    parted = f" whatever their '{plan.group}'" if plan.group else ""
     measured = {
-        "held_out": f"{held_rows:,} rows are held out for the score",
-        "latest": f"the latest {held_rows:,} rows are held out for the score",
+        "held_out": f"{held_rows:,} rows are held out for the score{whole}",
+        "latest": f"the latest {held_rows:,} rows are held out for the score{parted}",
         "test_file": "the score comes from the test file",
         "cross_validation": "too few rows to hold some out: the score comes from cross-validation",
     }[prepared.how]
@@ -155,6 +159,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         importances=finished.importances,
         held_out=held,
         roi=roi,
+        threshold=sealer.facts.get("threshold"),
         receipt=Receipt.from_ledger(course.meter.ledger, at=course.clock()),
         bundle=sealer.bundle_id,
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -190,6 +195,7 @@ def data_facts(prepared: Prepared) -> DataFacts:
         rejected_rows=prepared.rejected,
         rejected_file="rejected.csv" if prepared.rejected else None,
         target_counts=counts,
+        target_range=None if counts else (float(y.min()), float(np.median(y)), float(y.max())),
         cleaning=tuple(plan.describe()),
         findings=tuple(in_short(plan.findings, prepared.profile)),
     )
@@ -213,9 +219,12 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
     problem = prepared.plan.problem
     metric = METRICS[problem.metric]
     low, high = finished.held_out["interval"] or (None, None)
+    how: How = finished.held_out["how"]
+    if how == "cross_validation" and prepared.held is not None:
+        how = "search"
     also = {}
     if held is not None and len(held):
-        scores = {name: float(METRICS[name].score(held.y, held.values, None)) for name in ALSO[problem.task]}
+        scores = {name: float(METRICS[name].score(held.y, held.values, held.weight)) for name in ALSO[problem.task]}
         also = {name: score for name, score in scores.items() if name != problem.metric and np.isfinite(score)}
     return Measurement(
         metric=problem.metric,
@@ -224,10 +233,13 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
         low=low,
         high=high,
         baseline=sealer.facts.get("baseline_score"),
-        how=HOW[finished.held_out["how"]],  # type: ignore[arg-type]
+        how=how,
         rows=int(finished.held_out["rows"]),
-        folds=5 if prepared.held is None else None,
+        folds=N_FOLDS if prepared.held is None else None,
         also=also,
+        group=prepared.plan.group,
+        time=prepared.plan.time,
+        weight=prepared.plan.weight,
     )
 
 
@@ -252,14 +264,15 @@ def held_predictions(prepared: Prepared, finished: Finished) -> Predictions | No
     """What the scored model said of the rows held out."""
     if prepared.held is None or finished.predictions is None or not finished.predictions.exists():
         return None
-    return Predictions(prepared.held.y, np.load(finished.predictions, allow_pickle=False))
+    return Predictions(prepared.held.y, np.load(finished.predictions, allow_pickle=False), prepared.held.weight)
 
 
 def out_of_fold(course: Course, prepared: Prepared, finished: Finished) -> Predictions:
     """What the winner said of development rows that it was not fitted on."""
     path = course.folder.scratch / "oof" / f"{finished.winner.trial.id}.npz"
     with np.load(path, allow_pickle=False) as saved:
-        return Predictions(prepared.dev.y[saved["rows"]], saved["predictions"])
+        rows, weight = saved["rows"], prepared.dev.weight
+        return Predictions(prepared.dev.y[rows], saved["predictions"], None if weight is None else weight[rows])
 
 
 def worth(course: Course, prepared: Prepared, finished: Finished) -> Roi:
