@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lepton_ray.errors import DataError
+from lepton_ray.errors import DataError, UsageError
 from lepton_ray.table import kinds, values
 from lepton_ray.table.column_plan import CLEAN_TYPES, IN_WORDS, ColumnPlan, Reason, clean_together
 from lepton_ray.table.fields import Fields, nearest, parsed
@@ -279,10 +279,10 @@ def _check_request(profile: Profile, target: str, types: Mapping[str, str], name
             "Give more rows.",
         )
     if target in types:
-        raise DataError(f"{target!r} is the target and has no kind.", "Say what is learned with --task.")
+        raise UsageError(f"{target!r} is the target and has no kind.", "Say what is learned with --task.")
     for name, kind in types.items():
         if kind not in list(Kind):
-            raise DataError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, [known.value for known in Kind]))
+            raise UsageError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, [known.value for known in Kind]))
 
 
 def _target_findings(column: ColumnProfile, problem: Problem) -> list[Finding]:

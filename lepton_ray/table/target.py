@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lepton_ray.errors import DataError
+from lepton_ray.errors import DataError, UsageError
 from lepton_ray.table import values
 from lepton_ray.table.column_plan import ColumnPlan
 from lepton_ray.table.fields import nearest
@@ -62,18 +62,18 @@ def make_problem(
     plan = replace(judge(column), kind=Kind.CATEGORY, reason=None, sentinels=(), dates=())
     if known is Task.REGRESSION:
         if not numeric:
-            raise DataError(
+            raise UsageError(
                 f"The target {column.name!r} holds words ({next(iter(counts))!r:.40}), so it has no regression.",
                 "Take --task multiclass (or binary), or another target.",
             )
         if positive is not None:
-            raise DataError(f"The target {column.name!r} is a number and has no positive class.", "Leave it out.")
+            raise UsageError(f"The target {column.name!r} is a number and has no positive class.", "Leave it out.")
         plan = replace(plan, kind=Kind.NUMBER)
         return Problem(column.name, known, (), _metric(metric, known)), plan
     classes = _classes(column, counts, known)
     chosen = _positive(column.name, classes, counts, positive) if known is Task.BINARY else None
     if known is Task.MULTICLASS and positive is not None:
-        raise DataError(
+        raise UsageError(
             f"The target {column.name!r} has {len(classes)} classes, so none is the positive one.",
             "Leave the positive class out.",
         )
@@ -107,7 +107,7 @@ def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: s
     """The task that was asked for, or the one that fits the values."""
     if asked != "auto":
         if asked not in [task.value for task in Task]:
-            raise DataError(f"There is no task {asked!r}.", nearest(asked, ["auto", *(task.value for task in Task)]))
+            raise UsageError(f"There is no task {asked!r}.", nearest(asked, ["auto", *(task.value for task in Task)]))
         return Task(asked)
     if len(counts) == 2 and column.values.exact:
         return Task.BINARY
@@ -132,7 +132,7 @@ def _classes(column: ColumnProfile, counts: dict[str, int], task: Task) -> tuple
             "Choose another target, merge rare values, or take --task regression if it is a number.",
         )
     if task is Task.BINARY and len(counts) != 2:
-        raise DataError(f"{where} has {len(counts)} classes, not two.", "Take --task multiclass.")
+        raise UsageError(f"{where} has {len(counts)} classes, not two.", "Take --task multiclass.")
     rarest = min(counts, key=lambda name: counts[name])
     if counts[rarest] == 1:
         raise DataError(
@@ -154,7 +154,7 @@ def _positive(target: str, classes: Sequence[str], counts: dict[str, int], asked
     if asked is not None:
         same = [name for name in classes if name == asked] or [n for n in classes if n.lower() == asked.lower()]
         if not same:
-            raise DataError(f"The target {target!r} has no class {asked!r}.", nearest(asked, list(classes)))
+            raise UsageError(f"The target {target!r} has no class {asked!r}.", nearest(asked, list(classes)))
         return same[0]
     for name, other in (tuple(classes), tuple(reversed(classes))):
         if other.lower() in _POSITIVE.get(name.lower(), ()):
@@ -166,8 +166,8 @@ def _metric(asked: str, task: Task) -> str:
     if asked == "auto":
         return DEFAULT_METRICS[task]
     if asked not in METRICS:
-        raise DataError(f"There is no metric {asked!r}.", nearest(asked, list(METRICS)))
+        raise UsageError(f"There is no metric {asked!r}.", nearest(asked, list(METRICS)))
     if task not in METRICS[asked]:
         fitting = ", ".join(name for name, tasks in METRICS.items() if task in tasks)
-        raise DataError(f"The metric {asked!r} does not fit a {task.value} task.", f"Take one of: {fitting}.")
+        raise UsageError(f"The metric {asked!r} does not fit a {task.value} task.", f"Take one of: {fitting}.")
     return asked
