@@ -33,7 +33,7 @@ class LeptonError(Exception):
 
 
 class UsageError(LeptonError):
-    """A flag, a spec file or an argument is wrong in itself, or a task, metric, class or kind does not fit the target."""
+    """A flag, a spec file or an argument is wrong in itself, or what it asks for does not fit the target."""
 
     exit_code = 2
 

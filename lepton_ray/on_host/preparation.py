@@ -92,6 +92,24 @@ class Prepared:
             self.held.save(scratch, "held")
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """How a table is split and cleaned, decided without the rows that are held out.
+
+    Attributes:
+        rows: of the whole table.
+        how: see ``Prepared``.
+        profile: of the development part.
+    """
+
+    split: Split
+    holdout: Holdout
+    how: str
+    rows: int
+    profile: Profile
+    plan: CleaningPlan
+
+
 def prepare(spec: RunSpec, source: Source | None = None) -> Prepared:
     """Make a table ready that fits into memory."""
     source = source or open_table(spec.table)
@@ -100,33 +118,40 @@ def prepare(spec: RunSpec, source: Source | None = None) -> Prepared:
 
 def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = math.inf) -> Prepared:
     """Split, profile, plan and clean a table, block by block; ``room``: bytes that its clean rows may take."""
-    require_columns(source.names, spec)
-    names = [name for name in source.names if name not in spec.drop]
-    columns = key_columns(names, target=spec.target, weight=spec.weight, group=spec.group)
+    planned = plan_blocks(spec, source.names, blocks)
+    plan, split, holdout, profile = planned.plan, planned.split, planned.holdout, planned.profile
+    share = min(1.0, room / (profile.rows * bytes_per_row(plan, profile)))
+    dev, held = (Cleaned.join(parts) for parts in zip(*blocks.each(Clean(plan, split, holdout, share)), strict=True))
+    if spec.test is not None:
+        tested = Rows(open_table(spec.test).read())
+        held = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0]
+    folds = fold_ids(dev.order, N_FOLDS) if split.time is None else folds_in_time(-dev.order)
+    return Prepared(
+        plan=plan,
+        dev=part_of(plan, dev, folds),
+        held=part_of(plan, held) if len(held.y) else None,
+        how=planned.how,
+        profile=profile,
+        rows=planned.rows,
+        columns=len(source.names),
+        source=source,
+        rejected=source.rejected.count,
+        note=note_of(share, len(dev.y), profile.rows),
+    )
+
+
+def plan_blocks(spec: RunSpec, names: Sequence[str], blocks: Blocks) -> Planned:
+    """Decide how a table is split, and plan from the rows that are not held out."""
+    require_columns(names, spec)
+    kept = [name for name in names if name not in spec.drop]
+    columns = key_columns(kept, target=spec.target, weight=spec.weight, group=spec.group)
     when = None if spec.time is None else time_plan(joined(blocks.each(ProfileOne(spec.time))))
     split = Split(tuple(columns), spec.seed, when)
     rows, holdout, how, sight = surveyed(blocks, split, tested=spec.test is not None)
     plan = plan_for(sight.profile, spec)
     if spec.plan is None:
         plan = without_leaks(plan, sight.sample)
-    share = min(1.0, room / (sight.profile.rows * bytes_per_row(plan, sight.profile)))
-    dev, held = (Cleaned.join(parts) for parts in zip(*blocks.each(Clean(plan, split, holdout, share)), strict=True))
-    if spec.test is not None:
-        tested = Rows(open_table(spec.test).read())
-        held, how = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0], "test_file"
-    folds = fold_ids(dev.order, N_FOLDS) if when is None else folds_in_time(-dev.order)
-    return Prepared(
-        plan=plan,
-        dev=part_of(plan, dev, folds),
-        held=part_of(plan, held) if len(held.y) else None,
-        how=how,
-        profile=sight.profile,
-        rows=rows,
-        columns=len(source.names),
-        source=source,
-        rejected=source.rejected.count,
-        note=note_of(share, len(dev.y), sight.profile.rows),
-    )
+    return Planned(split, holdout, "test_file" if spec.test is not None else how, rows, sight.profile, plan)
 
 
 def surveyed(blocks: Blocks, split: Split, *, tested: bool) -> tuple[int, Holdout, str, Sight]:

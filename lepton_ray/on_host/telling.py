@@ -26,7 +26,6 @@ from lepton_ray.report.facts import DataFacts, How, Measurement, ReportFacts, Sp
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Costs, Roi, measure_roi
 from lepton_ray.search.desk import Desk
-from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.search.trial import Outcome
 from lepton_ray.table.schema import Kind, Task
 from lepton_ray.training.metrics import METRICS
@@ -235,7 +234,7 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
         baseline=sealer.facts.get("baseline_score"),
         how=how,
         rows=int(finished.held_out["rows"]),
-        folds=N_FOLDS if prepared.held is None else None,
+        folds=len(np.unique(prepared.dev.folds)) if prepared.held is None else None,
         also=also,
         group=prepared.plan.group,
         time=prepared.plan.time,

@@ -144,12 +144,14 @@ def latest_mask(when: npt.NDArray[np.float64], count: int | None = None) -> Mask
 
 
 def fold_ids(keys: Hashes, n_folds: int) -> npt.NDArray[np.int64]:
-    """The fold of each row, independent of the holdout; folds are as even as whole keys allow."""
+    """The fold of each row, independent of the holdout; folds are as even, and as many, as whole keys allow."""
     distinct, places, sizes = np.unique(mix(keys, _FOLD_SALT), return_inverse=True, return_counts=True)
-    if len(distinct) < n_folds:
+    if len(distinct) < 2:
         raise DataError(
-            f"There are {len(distinct)} different rows or groups, too few for {n_folds} folds.", "Give more of them."
+            "The rows to learn from are all equal, or of one group, so none can test what the others teach.",
+            "Check the group, or bring a left-out column back.",
         )
+    n_folds = min(n_folds, len(distinct))
     middle = np.cumsum(sizes) - sizes / 2
     return (middle * n_folds / len(keys)).astype(np.int64)[places]
 

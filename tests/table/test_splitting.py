@@ -68,8 +68,14 @@ def test_folds_are_even_and_independent_of_the_holdout() -> None:
     for fold in range(4):
         assert mask[folds == fold].mean() == pytest.approx(0.2, abs=0.03)
     assert np.bincount(folds).tolist() == pytest.approx([1250] * 4, abs=5)
-    with pytest.raises(DataError, match="too few for 3 folds"):
-        splitting.fold_ids(np.array([1, 1, 2], dtype=np.uint64), 3)
+    with pytest.raises(DataError, match="of one group"):
+        splitting.fold_ids(np.array([1, 1], dtype=np.uint64), 3)
+
+
+@pytest.mark.parametrize("sizes", [[2, 1], [999, 1], [1, 98, 1], [40, 40, 40, 1]])
+def test_few_groups_make_fewer_folds(sizes: list[int]) -> None:
+    folds = splitting.fold_ids(np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes), 5)
+    assert 2 <= len(set(folds)) <= len(sizes) and folds.max() < 5
 
 
 def test_one_group_cannot_be_held_out() -> None:
