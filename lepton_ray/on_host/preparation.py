@@ -18,6 +18,7 @@ import numpy as np
 from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
+from lepton_ray.on_host.lending import lent_name
 from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
@@ -191,11 +192,12 @@ def note_of(share: float, kept: int, rows: int) -> str | None:
 
 
 def open_table(table: str) -> Source:
-    """The table behind a path, or one that ships with the package: ``builtin:breast_cancer``."""
+    """The table behind a path, a caller's frame, or one that ships with the package: ``builtin:breast_cancer``."""
     if table.startswith("builtin:"):
         dataset = load_builtin_dataset(table.removeprefix("builtin:"))
         return replace(open_source(dataset.frame), name=dataset.name)
-    return open_source(table)
+    source, name = open_source(table), lent_name(table)
+    return source if name is None else replace(source, name=name)
 
 
 def set_apart(census: Census, split: Split, *, tested: bool) -> tuple[Holdout, str]:

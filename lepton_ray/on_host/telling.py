@@ -7,7 +7,6 @@ import json
 import platform
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ import pyarrow.compute as pc
 from lepton_ray import __version__
 from lepton_ray.bundle.files import disk_faults
 from lepton_ray.money.receipt import Receipt
-from lepton_ray.on_host.child import LENT_PREFIX
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
+from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.looking import in_short
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Facts, Sealer
@@ -183,6 +182,7 @@ def data_facts(prepared: Prepared) -> DataFacts:
     plan, schema = prepared.plan, prepared.plan.schema
     used = {*schema.names, plan.problem.target}
     y = prepared.dev.y
+    lent = any(lent_name(str(file)) for file in prepared.source.files)
     counts = {name: int((y == code).sum()) for code, name in enumerate(plan.problem.classes)}
     return DataFacts(
         source=prepared.source.name,
@@ -190,7 +190,7 @@ def data_facts(prepared: Prepared) -> DataFacts:
         rows=prepared.rows,
         kinds={kind.value: len(schema.of(kind)) for kind in Kind if schema.of(kind)},
         dropped=tuple(name for name in prepared.source.names if name not in used),
-        size_bytes=prepared.source.size_bytes,
+        size_bytes=None if lent else prepared.source.size_bytes,
         rejected_rows=prepared.rejected,
         rejected_file="rejected.csv" if prepared.rejected else None,
         target_counts=counts,
@@ -293,10 +293,9 @@ def commands(course: Course) -> tuple[tuple[str, str], ...]:
     folder = course.folder.path
     elsewhere = f" --out {folder}-again" if course.spec.out else ""
     again = ("Run it again", f"lepton run --spec {folder / 'spec.json'}{elsewhere}")
-    lasting = not Path(course.spec.table).parent.name.startswith(LENT_PREFIX)
     return (
         ("Predict a table", f"lepton predict {folder / 'bundle'} TABLE --out predictions.csv"),
         ("Serve it", f"lepton serve {folder / 'bundle'}"),
         ("See every trial", f"lepton trials {folder}"),
-        *((again,) if lasting else ()),
+        *((again,) if lent_name(course.spec.table) is None else ()),
     )
