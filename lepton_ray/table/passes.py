@@ -39,7 +39,7 @@ class Rows:
         return self._hashes
 
     def keys(self, split: "Split") -> Hashes:
-        """One key per row, as ``row_keys`` has them."""
+        """One key per row: equal rows, equal keys, in every process."""
         return self.hashes(split)[1]
 
     def order(self, split: "Split") -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ the rows into blocks, in any order, gives the same profile bit for bit.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -185,11 +185,6 @@ def merge(a: Profile, b: Profile) -> Profile:
         )
     columns = tuple(column.add(b.column(column.name)) for column in a.columns)
     return Profile(a.rows + b.rows, columns, a.row_tally.add(b.row_tally))
-
-
-def profile_blocks(blocks: Iterable[Any]) -> Profile:
-    """The profile of all blocks together; there must be one."""
-    return reduce(merge, map(profile_block, blocks))
 
 
 def profile_block(block: Any, row_hashes: Hashes | None = None) -> Profile:

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from lepton_ray.errors import DataError
 from lepton_ray.table.column_plan import ColumnPlan
-from lepton_ray.table.hashing import Hashes, hash_rows, mix
+from lepton_ray.table.hashing import Hashes, mix
 from lepton_ray.table.kinds import judge
-from lepton_ray.table.profile import ColumnProfile, profile_column
+from lepton_ray.table.profile import ColumnProfile
 from lepton_ray.table.schema import Kind
 from lepton_ray.table.values import MISSING_WORDS
 
@@ -36,19 +36,9 @@ def key_columns(names: Sequence[str], *, target: str, weight: str | None = None,
     return [group] if group is not None else sorted(name for name in names if name not in (target, weight))
 
 
-def row_keys(block: Any, columns: Sequence[str], seed: int = 0) -> Hashes:
-    """One 64-bit key per row of a raw block, the same in every process: equal rows, equal keys."""
-    return hash_rows(block, columns, seed)
-
-
 def held_out_count(n_rows: int) -> int:
     """How many rows are held out of so many."""
     return min(max(round(n_rows * SHARE), MIN_HELD_OUT), MAX_HELD_OUT)
-
-
-def holdout_mask(keys: Hashes, count: int | None = None) -> Mask:
-    """Hold out the rows with the smallest keys; rows with one key stay together, so the count may miss a little."""
-    return Census.of(keys, None).holdout(count).mask(keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +105,6 @@ class Census:
         return Holdout(self.places[int(np.argmin(np.abs(upto - wanted)))])
 
 
-def times(block: Any, column: str) -> npt.NDArray[np.float64]:
-    """The time column of a raw block as numbers (microseconds, if it holds dates); a missing time is NaN."""
-    if column not in block.column_names:
-        raise DataError(f"The table has no time column {column!r}.", "Name a column of dates or numbers.")
-    return times_by(time_plan(profile_column(column, block.column(column))), block)
-
-
 def time_plan(profile: ColumnProfile) -> ColumnPlan:
     """How the time column is read, judged from all of it."""
     plan = judge(profile)
@@ -136,11 +119,6 @@ def times_by(plan: ColumnPlan, block: Any) -> npt.NDArray[np.float64]:
     cleaned = plan.clean(block.column(plan.name), MISSING_WORDS)
     whole = cleaned.cast(pa.int64()).cast(pa.float64(), safe=False) if plan.kind is Kind.DATE else cleaned
     return np.asarray(whole.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def latest_mask(when: npt.NDArray[np.float64], count: int | None = None) -> Mask:
-    """Hold out the latest rows; rows of one time stay together, rows without a time are not held out."""
-    return Census.of(-when, None).holdout(count).mask(-when)
 
 
 def fold_ids(keys: Hashes, n_folds: int) -> npt.NDArray[np.int64]:

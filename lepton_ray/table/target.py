@@ -69,7 +69,7 @@ def make_problem(
         if positive is not None:
             raise UsageError(f"The target {column.name!r} is a number and has no positive class.", "Leave it out.")
         plan = replace(plan, kind=Kind.NUMBER)
-        return Problem(column.name, known, (), _metric(metric, known)), plan
+        return Problem(column.name, known, (), fitting_metric(metric, known)), plan
     classes = _classes(column, counts, known)
     chosen = _positive(column.name, classes, counts, positive) if known is Task.BINARY else None
     if known is Task.MULTICLASS and positive is not None:
@@ -79,7 +79,7 @@ def make_problem(
         )
     if chosen is not None:
         classes = tuple(sorted(classes, key=lambda name: name == chosen))
-    return Problem(column.name, known, classes, _metric(metric, known), chosen), plan
+    return Problem(column.name, known, classes, fitting_metric(metric, known), chosen), plan
 
 
 def _check_values(column: ColumnProfile, counts: dict[str, int]) -> None:
@@ -162,7 +162,12 @@ def _positive(target: str, classes: Sequence[str], counts: dict[str, int], asked
     return min(classes, key=lambda name: (counts[name], classes.index(name) == 0))
 
 
-def _metric(asked: str, task: Task) -> str:
+def fitting_metric(asked: str, task: Task) -> str:
+    """The metric that was asked for, or the task's default.
+
+    Raises:
+        UsageError: there is none of that name, or it does not fit the task.
+    """
     if asked == "auto":
         return DEFAULT_METRICS[task]
     if asked not in METRICS:
