@@ -22,7 +22,7 @@ from lepton_ray.on_host.lending import lent_name
 from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
-from lepton_ray.table.cleaning import CleaningPlan, make_plan
+from lepton_ray.table.cleaning import UNKNOWN_CLASS, CleaningPlan, make_plan
 from lepton_ray.table.column_plan import Reason
 from lepton_ray.table.passes import (
     Blocks,
@@ -71,6 +71,7 @@ class Prepared:
         dev: what the search may see; held: what only the final score sees, None under cross-validation.
         how: "held_out", "latest", "test_file" or "cross_validation".
         profile: of the development part.
+        unscored: rows held out whose class no row to learn from has.
         note: what to say if not every row is learned from.
     """
 
@@ -83,6 +84,7 @@ class Prepared:
     columns: int
     source: Source
     rejected: int
+    unscored: int = 0
     note: str | None = None
 
     def save(self, scratch: Path) -> None:
@@ -137,6 +139,7 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
         columns=len(source.names),
         source=source,
         rejected=source.rejected.count,
+        unscored=int((held.y == UNKNOWN_CLASS).sum()),
         note=note_of(share, len(dev.y), profile.rows),
     )
 
@@ -147,25 +150,25 @@ def plan_blocks(spec: RunSpec, names: Sequence[str], blocks: Blocks) -> Planned:
     kept = [name for name in names if name not in spec.drop]
     columns = key_columns(kept, target=spec.target, weight=spec.weight, group=spec.group)
     when = None if spec.time is None else time_plan(joined(blocks.each(ProfileOne(spec.time))))
-    split = Split(tuple(columns), spec.seed, when)
-    rows, holdout, how, sight = surveyed(blocks, split, tested=spec.test is not None)
+    split = Split(tuple(columns), spec.seed, when, spec.target if when is None else None)
+    rows, holdout, how, sight = surveyed(blocks, split, spec)
     plan = plan_for(sight.profile, spec)
     if spec.plan is None:
         plan = without_leaks(plan, sight.sample)
     return Planned(split, holdout, "test_file" if spec.test is not None else how, rows, sight.profile, plan)
 
 
-def surveyed(blocks: Blocks, split: Split, *, tested: bool) -> tuple[int, Holdout, str, Sight]:
+def surveyed(blocks: Blocks, split: Split, spec: RunSpec) -> tuple[int, Holdout, str, Sight]:
     """How many rows there are, which are held out and how, and what the others look like."""
     sight = None
     if blocks.rows_about is None or split.time is not None:
         census = joined(blocks.each(Count(split)))
-        holdout, how = set_apart(census, split, tested=tested)
+        holdout, how = set_apart(census, split, spec)
     else:
-        guess = Holdout() if tested else Holdout.guess(blocks.rows_about)
+        guess = Holdout() if spec.test is not None else Holdout.guess(blocks.rows_about)
         survey = joined(blocks.each(Survey(split, guess, LEAK_SAMPLE_ROWS)))
         census = survey.census
-        holdout, how = set_apart(census, split, tested=tested)
+        holdout, how = set_apart(census, split, spec)
         sight = survey.settle(LookAt(split, holdout, LEAK_SAMPLE_ROWS), guess)
     return census.rows, holdout, how, sight or joined(blocks.each(LookAt(split, holdout, LEAK_SAMPLE_ROWS)))
 
@@ -200,11 +203,11 @@ def open_table(table: str) -> Source:
     return source if name is None else replace(source, name=name)
 
 
-def set_apart(census: Census, split: Split, *, tested: bool) -> tuple[Holdout, str]:
+def set_apart(census: Census, split: Split, spec: RunSpec) -> tuple[Holdout, str]:
     """Which rows are held out, and how."""
-    if tested or needs_cross_validation(census.rows):
+    if spec.test is not None or needs_cross_validation(census.rows):
         return Holdout(), "cross_validation"
-    return census.holdout(), "held_out" if split.time is None else "latest"
+    return census.holdout(spec.task), "held_out" if split.time is None else "latest"
 
 
 def require_columns(names: Sequence[str], spec: RunSpec) -> None:

@@ -24,6 +24,7 @@ from lepton_ray.on_host.sealing import Facts, Sealer
 from lepton_ray.report.facts import DataFacts, How, Measurement, ReportFacts, Spending, TrialFacts, Winner
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Costs, Roi, measure_roi
+from lepton_ray.report.wording import plural
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import Outcome
 from lepton_ray.table.schema import Kind, Task
@@ -94,6 +95,10 @@ def sentences_of(prepared: Prepared) -> list[str]:
     ]
     if prepared.rejected:
         said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
+    if prepared.unscored:
+        said.append(
+            f"{prepared.unscored:,} rows are of a class that no row to learn from has: they are left out of the score"
+        )
     if prepared.note:
         said.append(prepared.note)
     return [*said, *(f"! {sentence}" for sentence in in_short(prepared.plan.findings, prepared.profile))]
@@ -196,8 +201,16 @@ def data_facts(prepared: Prepared) -> DataFacts:
         target_counts=counts,
         target_range=None if counts else (float(y.min()), float(np.median(y)), float(y.max())),
         cleaning=tuple(plan.describe()),
-        findings=tuple(in_short(plan.findings, prepared.profile)),
+        findings=(*in_short(plan.findings, prepared.profile), *_left_out(prepared)),
     )
+
+
+def _left_out(prepared: Prepared) -> tuple[str, ...]:
+    """Rows that the score does not come from, and why."""
+    if not prepared.unscored:
+        return ()
+    rows = plural(prepared.unscored, "row")
+    return (f"{rows} kept apart for the score are of a class that no row to learn from has: left out of the score.",)
 
 
 def spending(course: Course, sealer: Sealer) -> Spending:

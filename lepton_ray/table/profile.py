@@ -217,6 +217,14 @@ def profile_column(name: str, column: Any) -> ColumnProfile:
     return dataclasses.replace(base, values=counted, numbers=_measure(floats, weights))
 
 
+def profile_long_column(name: str, column: Any) -> ColumnProfile:
+    """The profile of one raw column of any length."""
+    answer = profile_column(name, column.slice(0, MAX_ROWS))
+    for start in range(MAX_ROWS, len(column), MAX_ROWS):
+        answer = answer.add(profile_column(name, column.slice(start, MAX_ROWS)))
+    return answer
+
+
 def _physical(kind: Any) -> str:
     if pa.types.is_string(kind):
         return "text"

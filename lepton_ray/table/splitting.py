@@ -16,6 +16,7 @@ from lepton_ray.table.column_plan import ColumnPlan
 from lepton_ray.table.hashing import Hashes, mix
 from lepton_ray.table.kinds import judge
 from lepton_ray.table.profile import ColumnProfile
+from lepton_ray.table.rarity import RareClasses
 from lepton_ray.table.schema import Kind
 from lepton_ray.table.values import MISSING_WORDS
 
@@ -23,6 +24,8 @@ Mask = npt.NDArray[np.bool_]
 
 SHARE = 0.2
 MIN_HELD_OUT, MAX_HELD_OUT = 200, 50_000
+SPARED_SHARE = 0.1
+"""Of the rows to be held out: where groups or equal rows would draw more along, rare classes are left to chance."""
 _FOLD_SALT, _SAMPLE_SALT, _SHARE_SALT = 1, 2, 3
 
 
@@ -43,15 +46,20 @@ def held_out_count(n_rows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """Which rows are held out: those that come no later than ``bound`` in the order; None: no row."""
+    """Which rows are held out: those that come no later than ``bound`` in the order, but for the ``spared`` keys.
+
+    A bound of None holds no row out.
+    """
 
     bound: Any = None
+    spared: tuple[int, ...] = ()
 
     def mask(self, order: npt.NDArray[Any]) -> Mask:
         """(n,) True where a row is held out; a row without a place in the order (NaN) never is."""
         if self.bound is None:
             return np.zeros(len(order), dtype=bool)
-        return np.asarray(order <= self.bound, dtype=bool)
+        held = np.asarray(order <= self.bound, dtype=bool)
+        return held & ~np.isin(order, np.array(self.spared, np.uint64)) if self.spared else held
 
     @classmethod
     def guess(cls, rows: int) -> "Holdout":
@@ -70,20 +78,26 @@ class Census:
 
     The order is that of the keys, or of the times, latest first. Places are kept as far as a holdout can reach, and
     what is first in the whole is first in every part: merging loses nothing.
+
+    Attributes:
+        rare: where rare classes count, the keys of their rows.
     """
 
     rows: int
     places: npt.NDArray[Any]
     counts: npt.NDArray[np.int64]
     more: bool
+    rare: RareClasses | None = None
 
     @classmethod
-    def of(cls, order: npt.NDArray[Any], limit: int | None = MAX_HELD_OUT + 1) -> "Census":
+    def of(
+        cls, order: npt.NDArray[Any], limit: int | None = MAX_HELD_OUT + 1, *, rare: RareClasses | None = None
+    ) -> "Census":
         """Count the rows of one block."""
         known = order[~np.isnan(order)] if order.dtype.kind == "f" else order
         places, counts = np.unique(known, return_counts=True)
         more = limit is not None and len(places) > limit
-        return cls(len(order), places[:limit], counts[:limit].astype(np.int64), more)
+        return cls(len(order), places[:limit], counts[:limit].astype(np.int64), more, rare)
 
     def add(self, other: "Census") -> "Census":
         """The census of both."""
@@ -92,17 +106,21 @@ class Census:
         np.add.at(counts, where, np.concatenate([self.counts, other.counts]))
         limit = MAX_HELD_OUT + 1
         more = self.more or other.more or len(places) > limit
-        return Census(self.rows + other.rows, places[:limit], counts[:limit], more)
+        rare = self.rare.add(other.rare) if self.rare is not None and other.rare is not None else None
+        return Census(self.rows + other.rows, places[:limit], counts[:limit], more, rare)
 
-    def holdout(self, count: int | None = None) -> Holdout:
-        """Hold about ``count`` rows out, as many as suit the table if not said, and never all of them."""
+    def holdout(self, task: str = "auto") -> Holdout:
+        """Hold as many rows out as suit the table, and never all of them."""
         if not self.more and len(self.places) < 2:
             raise DataError(
                 "The rows cannot be held out: all belong to one group, or are equal.", "Check the group or time column."
             )
         upto = np.cumsum(self.counts if self.more else self.counts[:-1])
-        wanted = held_out_count(self.rows) if count is None else count
-        return Holdout(self.places[int(np.argmin(np.abs(upto - wanted)))])
+        wanted = held_out_count(self.rows)
+        bound = self.places[int(np.argmin(np.abs(upto - wanted)))]
+        spared = () if self.rare is None else self.rare.spared(task)
+        lost = self.counts[(self.places <= bound) & np.isin(self.places, np.array(spared, np.uint64))].sum()
+        return Holdout(bound, spared if lost <= SPARED_SHARE * wanted else ())
 
 
 def time_plan(profile: ColumnProfile) -> ColumnPlan:

@@ -54,8 +54,7 @@ def make_problem(
     column: ColumnProfile, *, task: str = "auto", metric: str = "auto", positive: str | None = None
 ) -> tuple[Problem, ColumnPlan]:
     """The problem, and how the target's cells are read."""
-    counts = column.values.counts()
-    counts |= {word: n for word, n in column.words.items() if word.lower() not in values.MISSING_TARGET_WORDS}
+    counts = class_counts(column)
     _check_values(column, counts)
     numeric = _is_numeric(column, sum(counts.values()) if column.values.exact else column.present)
     known = _task(column, counts, numeric, task)
@@ -80,6 +79,22 @@ def make_problem(
     if chosen is not None:
         classes = tuple(sorted(classes, key=lambda name: name == chosen))
     return Problem(column.name, known, classes, fitting_metric(metric, known), chosen), plan
+
+
+def class_counts(column: ColumnProfile) -> dict[str, int]:
+    """How many rows each value of a target has; some words that are no value elsewhere name a class here."""
+    named = {word: n for word, n in column.words.items() if word.lower() not in values.MISSING_TARGET_WORDS}
+    return column.values.counts() | named
+
+
+def learns_classes(column: ColumnProfile, task: str = "auto") -> bool:
+    """Whether the values of a target are taken for classes, and not for too many of them."""
+    counts = class_counts(column)
+    if not column.values.exact or len(counts) > MAX_CLASSES or task == Task.REGRESSION.value:
+        return False
+    return (
+        task != "auto" or len(counts) == 2 or not _measures(column, counts, _is_numeric(column, sum(counts.values())))
+    )
 
 
 def _check_values(column: ColumnProfile, counts: dict[str, int]) -> None:
@@ -111,8 +126,7 @@ def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: s
         return Task(asked)
     if len(counts) == 2 and column.values.exact:
         return Task.BINARY
-    whole = column.numbers.integers == column.number_count
-    if numeric and not (column.values.exact and whole and len(counts) <= MAX_INTEGER_CLASSES):
+    if _measures(column, counts, numeric):
         return Task.REGRESSION
     if column.physical == "date" or (column.dates and judge(column).kind is Kind.DATE):
         raise DataError(
@@ -120,6 +134,12 @@ def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: s
             "Add a column with the number of days (or a class) and take it as the target.",
         )
     return Task.MULTICLASS
+
+
+def _measures(column: ColumnProfile, counts: dict[str, int], numeric: bool) -> bool:
+    """Whether the values are amounts, and not a few whole numbers that may well name classes."""
+    whole = column.numbers.integers == column.number_count
+    return numeric and not (column.values.exact and whole and len(counts) <= MAX_INTEGER_CLASSES)
 
 
 def _classes(column: ColumnProfile, counts: dict[str, int], task: Task) -> tuple[str, ...]:

@@ -192,7 +192,7 @@ def test_labels_say_what_is_missing() -> None:
     block = pa.table({"x": RNG.random(40), "y": ["a", "b", "", "NA"] * 10})
     plan = plan_of(block)
     assert plan.labels(block).tolist() == [0, 1, -1, -1] * 10
-    assert plan.labels(pa.table({"y": ["c"]})).tolist() == [-1]
+    assert plan.labels(pa.table({"y": ["c", ""]})).tolist() == [-2, -1]
     numbers = pa.table({"x": RNG.random(40), "y": ["1.5", "2", "", "inf"] * 10})
     assert np.isnan(plan_of(numbers, task="regression").labels(numbers)).tolist() == [False, False, True, True] * 10
     with pytest.raises(DataError, match="lacks the column 'y'"):
