@@ -1,8 +1,8 @@
 """Every error that lepton_ray raises on purpose. It knows nothing about who raises them.
 
 LeptonError                     1   (never raised itself)
-├── UsageError                  2   a flag, a spec or an argument is wrong
-├── DataError                   3   the table is wrong, or is not one
+├── UsageError                  2   a flag, a spec or an argument is wrong, or asks of the target what it is not
+├── DataError                   3   the table (or a plan for it) is wrong, is not one, or lacks a column
 ├── MoneyError                  4   the budget or the deadline is wrong, too small or used up
 ├── SearchError                 5   no model could be found
 ├── BundleError                 6   a bundle is damaged, foreign or does not fit the table
@@ -33,7 +33,7 @@ class LeptonError(Exception):
 
 
 class UsageError(LeptonError):
-    """A flag, a spec file or an argument is wrong."""
+    """A flag, a spec file or an argument is wrong in itself, or what it asks for does not fit the target."""
 
     exit_code = 2
 

@@ -276,6 +276,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
             row_seconds=course.spec.row_seconds(course.meter.ledger.machine),
         ),
         rng=np.random.default_rng(course.spec.seed),
+        value=course.value,
     )
     workers = [hands.worker]
     expected = sum(finishing.refit_seconds(outcome, desk.rungs, n_rows) for outcome, _ in recipe.members)

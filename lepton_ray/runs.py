@@ -15,12 +15,12 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import LeptonError, ServingError, UsageError
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.receipt import Receipt
-from lepton_ray.on_host.child import LENT_PREFIX, Child, fault_of
+from lepton_ray.on_host.child import Child, fault_of
+from lepton_ray.on_host.lending import LENT_PREFIX, lend
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RUNS_FOLDER
 from lepton_ray.table.cleaning import CleaningPlan
-from lepton_ray.table.source import open_source
 
 _COLUMNS = ("trial", "family", "rung", "score", "seconds", "driver", "state", "reason", "config")
 
@@ -187,7 +187,7 @@ def run(
         words = {"target": target, "task": task, "metric": metric, "weight": weight, "group": group, "time": time}
         amounts = {"budget": budget, "deadline": deadline, "price": price, "positive": positive, "seed": seed}
         given: dict[str, Any] = {
-            **{name: _as_path(one, Path(place), name) for name, one in files.items() if one is not None},
+            **{name: lend(one, Path(place), name) for name, one in files.items() if one is not None},
             **{name: one for name, one in words.items() if one is not None},
             **{name: str(one) for name, one in amounts.items() if one is not None},
             "drop": _names(drop),
@@ -234,23 +234,6 @@ def _outlasted(child: Child) -> int:
             if interrupts > 1:
                 raise KeyboardInterrupt
             return code
-
-
-def _as_path(given: Any, place: Path, name: str) -> str:
-    """A path that the run's own process can read; what is no path is written into ``place``."""
-    if isinstance(given, str):
-        return given
-    if isinstance(given, Path):
-        return str(given.expanduser())
-    if isinstance(given, CleaningPlan | Mapping):
-        path = place / f"{name}.json"
-        path.write_text(given.to_json() if isinstance(given, CleaningPlan) else json.dumps(dict(given)), "utf-8")
-        return str(path)
-    import pyarrow.parquet as pq
-
-    path = place / f"{name}.parquet"
-    pq.write_table(open_source(given).read(), path)
-    return str(path)
 
 
 def _names(given: str | Sequence[str]) -> list[str]:

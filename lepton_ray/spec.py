@@ -205,6 +205,16 @@ class RunSpec:
         return facts
 
 
+def asks_for_json(path: str) -> bool:
+    """Whether a spec that can be read says ``json: true``; a pipe is left alone, because it is read once only."""
+    if not Path(path).is_file():
+        return False
+    try:
+        return _truth(_read_spec(path).get("json", False), "json")
+    except UsageError:
+        return False
+
+
 def _has_failed(folder: Path) -> bool:
     """Whether the run in this folder has ended without a model: then nothing is lost with it."""
     try:

@@ -32,12 +32,14 @@ from lepton_ray.errors import (
 from lepton_ray.on_host import processes
 from lepton_ray.on_host.child import Child, fault_of
 from lepton_ray.on_host.supervisor import ECHO_SECONDS
+from lepton_ray.report.value import Value
 from lepton_ray.runs import Run, Service
 from tests.outside import Started, python, until
 from tests.sealed import seal
 
 ODD = {"plan": 'kind, of "plan"', "city": "Stadt\x85 é😀", "pay": "a=b:c#"}
 """Names that a comma list, YAML, or a shell would not let through."""
+WORTH = dict(true_positive=9, false_positive=-1, true_negative=0, false_negative=-2, decisions_per_year=70)
 
 
 def table(rows: int = 400) -> pa.Table:
@@ -79,7 +81,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         "pandas": {"table": frame, "drop": ODD["city"], "types": {ODD["pay"]: "number"}, "budget": 0.0005},
         "polars": {"table": pl.from_arrow(table()), "test": frame.head(150), "deadline": "20s", "seed": np.int64(7)},
-        "arrow": {"table": table(), "deadline": 20, "positive": "no", "quiet": True},
+        "arrow": {"table": table(), "deadline": 20, "positive": "no", "quiet": True, "value": WORTH},
         "path": {"table": place / "a table.csv", "deadline": "20s", "price": "0.2", "out": "own"},
     }
     for name, options in kinds.items():
@@ -119,6 +121,21 @@ def test_every_kind_of_table_becomes_a_run(walked: dict[str, Any]) -> None:
     assert runs["path"].folder == place / "own"
     assert runs["pandas"].result["budget_usd"] == 0.0005
     assert runs["polars"].result["score_how"] == "test_file"
+
+
+@pytest.mark.process
+def test_a_frame_is_named_in_words_and_its_spec_points_at_nothing_that_is_gone(walked: dict[str, Any]) -> None:
+    runs, rows = walked["runs"], table().num_rows
+    spec = {name: json.loads((run.folder / "spec.json").read_text()) for name, run in runs.items()}
+    words = f"of {rows:,} x {table().num_columns}"
+    assert spec["pandas"]["table"] == f"a pandas frame {words}" and spec["arrow"]["table"] == f"an Arrow table {words}"
+    assert (spec["polars"]["table"], spec["polars"]["test"]) == (f"a polars frame {words}", "a pandas frame of 150 x 4")
+    assert "lepton-table-" not in json.dumps(spec)
+    assert Value.from_file(spec["arrow"]["value"]) == Value.from_mapping(WORTH)
+    page = runs["pandas"].report().read_text(encoding="utf-8")
+    assert f"a pandas frame {words}" in page and "Run it again" not in page and "table.parquet" not in page
+    assert runs["pandas"].bundle.manifest.facts["source"] == f"a pandas frame {words}"
+    assert "Run it again" in runs["path"].report().read_text(encoding="utf-8")
 
 
 @pytest.mark.process
@@ -257,7 +274,7 @@ def test_a_second_interrupt_is_raised_once_the_run_has_ended(caller: Started, he
 
 @pytest.mark.process
 def test_a_caller_that_is_killed_leaves_no_run_behind(caller: Started, here: Path) -> None:
-    assert list(here.glob("lepton-table-*/table.parquet"))
+    assert list(here.glob("lepton-table-*/table/*.parquet"))
     caller.process.kill()
     caller.end()
     until(lambda: ended(here / "run") and not list(here.glob("lepton-table-*")))

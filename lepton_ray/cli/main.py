@@ -13,7 +13,7 @@ from lepton_ray import __version__
 from lepton_ray.cli import clean, doctor, past, predict, profile, refit, run, serve
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, UsageError
 from lepton_ray.on_host import messages
-from lepton_ray.spec import Surroundings
+from lepton_ray.spec import Surroundings, asks_for_json
 
 CommandLineFault: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for a wrong command line; typer shows only its child."""
@@ -57,6 +57,7 @@ def version() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    announce_form(arguments)
     try:
         code = app(args=arguments, standalone_mode=False)
         return int(code) if isinstance(code, int) else 0
@@ -75,6 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         kind = type(fault).__name__
         return told(LeptonError(f"An internal error: {kind}: {fault}.", "Please report it with the lines above."))
+
+
+def announce_form(arguments: Sequence[str]) -> None:
+    """Tell the supervisor at once where a spec asks for JSON: whatever goes wrong is then told in JSON."""
+    wall_fd = Surroundings.read().wall_fd
+    pairs = [*zip(arguments, arguments[1:], strict=False), *(word.split("=", 1) for word in arguments if "=" in word)]
+    if wall_fd is not None and any(name == "--spec" and asks_for_json(path) for name, path in pairs):
+        messages.say(wall_fd, messages.Form(json=True))
 
 
 def refused_by_the_machine(fault: Exception) -> EnvironmentFault | None:

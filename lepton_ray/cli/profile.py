@@ -1,13 +1,14 @@
 """lepton profile: what is in a table, what would be cleaned and why, what looks like a leak."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lepton_ray.cli import options
 from lepton_ray.table.place import require_there
 
 
@@ -16,25 +17,37 @@ def profile(
     target: Annotated[
         str | None, typer.Option(help="The column you want to know: plans for it, and looks for leaks.")
     ] = None,
-    types: Annotated[str | None, typer.Option(help="Kinds of columns: a=category,b=date.")] = None,
+    task: options.Task = None,
+    metric: options.Metric = None,
+    positive: options.Positive = None,
+    drop: options.Drop = None,
+    types: options.Types = None,
+    weight: options.Weight = None,
+    group: options.Group = None,
+    time: options.Time = None,
+    test: options.Test = None,
+    seed: options.Seed = None,
     plan_out: Annotated[
         str | None, typer.Option("--plan", help="Write the cleaning plan here, to edit and give back.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile and the plan as JSON.")] = False,
 ) -> None:
-    """Look at a table without learning from it.
+    """Look at a table without learning from it; with the options of a run, the plan is the one that it would make.
 
     Example:
 
       lepton profile churn.csv --target Churn --plan plan.json
     """
+    given: dict[str, Any] = dict(locals())
+    for name in ("plan_out", "as_json"):
+        given.pop(name)
     from lepton_ray.spec import RunSpec
 
-    pairs = dict(RunSpec.from_options({"table": table, "target": target or "-", "types": types or ()}).types)
+    RunSpec.from_options({**given, "target": target or "-"})  # a wrong word is refused before anything is read
     require_there(table)
     from lepton_ray.on_host.looking import look_at
 
-    seen = look_at(table, target=target, types=pairs)
+    seen = look_at(**given)
     if plan_out is not None and seen.plan is not None:
         from pathlib import Path
 

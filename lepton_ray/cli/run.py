@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lepton_ray.cli import options
 from lepton_ray.cli.screen import screen_for
 from lepton_ray.on_host.course import limits
 from lepton_ray.spec import RunSpec, Surroundings
@@ -30,22 +31,18 @@ def run(
     target: Annotated[str | None, typer.Option(help="The column you want to know.")] = None,
     budget: Annotated[str | None, typer.Option(help="Dollars that the run may cost: 0.02, '2 cents'.")] = None,
     deadline: Annotated[str | None, typer.Option(help="Time that it may take: 60s, 5m, 1h. Default 60s.")] = None,
-    task: Annotated[str | None, typer.Option(help="auto, binary, multiclass or regression.")] = None,
-    metric: Annotated[str | None, typer.Option(help="auto, roc_auc, log_loss, accuracy, f1, rmse, mae, r2, …")] = None,
-    positive: Annotated[str | None, typer.Option(help="The class that counts as positive.")] = None,
-    drop: Annotated[str | None, typer.Option(help="Columns to leave out: A,B.")] = None,
-    types: Annotated[str | None, typer.Option(help="Kinds of columns: a=category,b=date,c=number,d=text.")] = None,
+    task: options.Task = None,
+    metric: options.Metric = None,
+    positive: options.Positive = None,
+    drop: options.Drop = None,
+    types: options.Types = None,
     plan: Annotated[
         str | None, typer.Option(help="A cleaning plan, as an earlier run wrote it and you edited it.")
     ] = None,
-    weight: Annotated[str | None, typer.Option(help="Column with the weight of each row.")] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Column whose equal values stay on one side of every split.")
-    ] = None,
-    time: Annotated[
-        str | None, typer.Option(help="Column in whose order rows are split: the latest are held out.")
-    ] = None,
-    test: Annotated[str | None, typer.Option(help="A table to measure the score on instead of held-out rows.")] = None,
+    weight: options.Weight = None,
+    group: options.Group = None,
+    time: options.Time = None,
+    test: options.Test = None,
     value: Annotated[str | None, typer.Option(help="YAML: what right and wrong decisions are worth.")] = None,
     price: Annotated[str | None, typer.Option(help="What this machine costs, in dollars per hour.")] = None,
     spend_it_all: Annotated[
@@ -56,7 +53,7 @@ def run(
         str | None, typer.Option("--max-usd-per-1000", help="The most that 1,000 predictions may cost: 0.0005.")
     ] = None,
     families: Annotated[str | None, typer.Option(help="Model families: linear,lightgbm or module:Class.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every split and draw.")] = None,
+    seed: options.Seed = None,
     out: Annotated[str | None, typer.Option(help="The run's folder. Default lepton-runs/<id>.")] = None,
     spec: Annotated[str | None, typer.Option(help="YAML with any of these options; flags win.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the endpoint.")] = None,

@@ -108,6 +108,8 @@ class LightGBMFamily:
         params["force_row_wise" if batch.X.width <= _NARROW else "force_col_wise"] = (
             True  # one order of sums: one model
         )
+        if len(batch) * params.get("bagging_fraction", 1.0) < 1.0:
+            params["bagging_freq"] = 0  # LightGBM refuses a bag of no row
         data = _dataset(batch, scale, params, None)
         booster = lgb.Booster(params, data)
         judged = None if valid is None else valid.counted()

@@ -6,7 +6,7 @@ knows nothing about which driver asked, what a second costs, or what will be tri
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lepton_ray.bundle.blend import Blend, Member
-from lepton_ray.bundle.bundle import write_bundle
+from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, write_bundle
 from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
@@ -23,11 +23,14 @@ from lepton_ray.models.family import Model
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.out_of_fold import load_folds, path_of, save_folds
+from lepton_ray.report.threshold import deciding_threshold
+from lepton_ray.report.value import Value
 from lepton_ray.search.desk import Assignment
 from lepton_ray.search.evaluation import Fold, Labelled, checked, evaluate
 from lepton_ray.search.rungs import ladder, splits
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial, beats
 from lepton_ray.table.cleaning import CleaningPlan
+from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS, bootstrap_interval
 
 State = dict[str, Any]
@@ -100,6 +103,7 @@ class Bench:
         self.how: str = setup["how"]
         self.facts: dict[str, Any] = setup["facts"]
         self.example: dict[str, Any] = setup["example"]
+        self.value = None if setup["value"] is None else Value.from_mapping(setup["value"])
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
         self.rungs = ladder(int(self.dev.usable.sum()), self.dev.folds.shape[1])
@@ -172,7 +176,7 @@ class Bench:
             member = Member(trial.family, family.view, {**trial.config, **found.effort}, found.model)
             blend = Blend(self.plan.schema, self.problem, (member,), {family.view: state})
             held_out = self._held_out(folder.name, blend, fallback=found.score)
-            self._seal(folder, blend, held_out)
+            self._seal(folder, blend, held_out, self._decided(found.folds))
             bundle = str(folder)
         return Outcome(
             trial,
@@ -234,7 +238,8 @@ class Bench:
         folder = self.scratch / "sealed" / f"blend-{task['rows']}"
         held_out = task["held_out"] or self._held_out(folder.name, blend, fallback=task["score"])
         n_rows = int(self._part(task["rows"]).usable.sum())
-        self._seal(folder, blend, {**held_out, "fitted_on": task["rows"], "fitted_rows": n_rows})
+        fitted = {"fitted_on": task["rows"], "fitted_rows": n_rows}
+        self._seal(folder, blend, {**held_out, **fitted}, task["decided"])
         return {"bundle": str(folder), "held_out": held_out, "importances": blend.importances()}
 
     def _held_out(self, name: str, blend: Blend, *, fallback: float) -> dict[str, Any]:
@@ -253,13 +258,24 @@ class Bench:
         interval = [float(end) for end in ends] if np.isfinite(ends).all() else None
         return {"score": float(score), "interval": interval, "how": self.how, "rows": len(self.held.y)}
 
-    def _seal(self, folder: Path, blend: Blend, held_out: dict[str, Any]) -> None:
+    def _decided(self, folds: Sequence[Fold]) -> dict[str, Any]:
+        """What the folds decide by ``value``: from which probability the positive class is predicted."""
+        if self.value is None or self.problem.task is not Task.BINARY:
+            return {}
+        y = np.concatenate([self.dev.y[fold.rows] for fold in folds])
+        p = np.concatenate([fold.prediction[:, 1] for fold in folds])
+        return {"threshold": deciding_threshold(self.value, y, p), "rows": len(p)}
+
+    def _seal(self, folder: Path, blend: Blend, held_out: dict[str, Any], decided: dict[str, Any]) -> None:
+        by_value = {"threshold_by": "value", "threshold_rows": decided["rows"]} if decided else {}
+        threshold = decided.get("threshold", DEFAULT_THRESHOLD)
         write_bundle(
             folder,
             plan=self.plan,
             blend=blend,
-            facts={**self.facts, **held_out},
+            facts={**self.facts, **held_out, **by_value},
             created=time.time(),
+            threshold=threshold,
             example=self.example,
         )
 

@@ -4,14 +4,17 @@ It reads out-of-fold predictions from disk and asks ``search.ensemble``. It fits
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lepton_ray.bundle.blend import tempered
 from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.out_of_fold import OutOfFold, out_of_fold, path_of
+from lepton_ray.report.threshold import deciding_threshold
+from lepton_ray.report.value import Value
 from lepton_ray.search.bias import CorrectedScore, Judged, corrected_score
 from lepton_ray.search.ensemble import (
     Blending,
@@ -23,7 +26,7 @@ from lepton_ray.search.ensemble import (
     temperature_of,
 )
 from lepton_ray.search.trial import DONE, Outcome
-from lepton_ray.table.schema import Problem
+from lepton_ray.table.schema import Problem, Task
 from lepton_ray.training.metrics import METRICS
 
 FEWEST_CALIBRATION_ROWS = 200
@@ -40,6 +43,7 @@ class Recipe:
         members: (trial's outcome, share), the largest first.
         rows: (n,) development rows that were predicted out of fold; ``predictions`` (n,) or (n, k) of the blend there.
         chosen: how the choice came about, None where only one trial could be read.
+        decided: the threshold that earns most on these rows and their number, where a value was given.
         repeats: how many times over each row was predicted.
     """
 
@@ -49,6 +53,7 @@ class Recipe:
     predictions: np.ndarray
     chosen: Blending | None = None
     repeats: int = 1
+    decided: dict[str, Any] = field(default_factory=dict)
 
     @property
     def winner(self) -> Outcome:
@@ -73,6 +78,7 @@ def recipe_of(
     refit_seconds: Callable[[Outcome], float],
     room: Room,
     rng: np.random.Generator,
+    value: Value | None = None,
 ) -> Recipe:
     """Choose among the champion and the trials that were judged on the same rows as it.
 
@@ -97,7 +103,11 @@ def recipe_of(
         temperature = temperature_of(judged.y, predictions, judged.weight)
         predictions = tempered(predictions, temperature)
     members = tuple((found[name][0], share) for name, share in chosen.shares)
-    return Recipe(members, temperature, own.rows, predictions, chosen, len(own.predictions))
+    decided = {}
+    if value is not None and problem.task is Task.BINARY:
+        threshold = deciding_threshold(value, judged.y, predictions[:, 1])
+        decided = {"threshold": threshold, "rows": len(own.rows)}
+    return Recipe(members, temperature, own.rows, predictions, chosen, len(own.predictions), decided)
 
 
 def cross_validated(

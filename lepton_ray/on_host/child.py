@@ -19,8 +19,6 @@ from lepton_ray.errors import LeptonError
 from lepton_ray.on_host import processes
 
 STOP_SECONDS = 20.0
-LENT_PREFIX = "lepton-table-"
-"""Begins the name of a folder with a caller's frame: there while its run lasts, and not after it."""
 _KINDS: dict[int, type[LeptonError]] = {
     kind.exit_code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LeptonError)
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from lepton_ray.errors import MoneyError
 from lepton_ray.money.budget import Budget
@@ -17,6 +17,7 @@ from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
 from lepton_ray.money.prices import MachinePrice
 from lepton_ray.on_host import messages
+from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.messages import margin_seconds
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.report.value import Value
@@ -123,12 +124,24 @@ def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
     )
     ledger.enter("start", 0.0)
     ledger.note("budget", budget.to_dict())
-    folder.write_json("spec.json", spec.to_dict())
+    folder.write_json("spec.json", lasting(spec, folder))
     screen.say(
         f"run {around.run_id}: at most {budget.dollars} and {budget.deadline_seconds:.0f} s, "
         f"at {machine.per_hour} per hour ({machine.sentence})"
     )
     return course
+
+
+def lasting(spec: RunSpec, folder: RunFolder) -> dict[str, Any]:
+    """The spec as it can be read later: of what a caller lent, tables by their names only, the rest as copies."""
+    facts = spec.to_dict()
+    for role in ("table", "test", "plan", "value"):
+        name = None if facts[role] is None else lent_name(facts[role])
+        if name is not None and role in ("plan", "value"):
+            facts[role] = str(folder.write(f"{role}.json", Path(facts[role]).read_text(encoding="utf-8")))
+        elif name is not None:
+            facts[role] = name
+    return facts
 
 
 def arm(course: Course, temp: tuple[Path, ...]) -> None:

@@ -170,6 +170,7 @@ def _sealed(recipe: Recipe, part: str, held_out: Facts | None, worker: Worker, l
         "temperature": recipe.temperature,
         "score": recipe.winner.score,
         "held_out": held_out,
+        "decided": recipe.decided,
     }
     worker.submit(task, lease)
     ended = None

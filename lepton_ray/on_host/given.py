@@ -18,12 +18,11 @@ from lepton_ray.table import values
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import ColumnPlan, Reason
 from lepton_ray.table.frames import table_of
-from lepton_ray.table.hashing import mix
+from lepton_ray.table.hashing import hash_rows, mix
 from lepton_ray.table.kinds import judge
 from lepton_ray.table.profile import Profile, profile_block
 from lepton_ray.table.schema import Kind, Problem
 from lepton_ray.table.source import open_source
-from lepton_ray.table.splitting import row_keys
 
 FEWEST_GROUPS = 50
 """Different rows from which equal ones are kept in one fold."""
@@ -96,7 +95,7 @@ def dealt_folds(table: pa.Table, strata: np.ndarray, seed: int) -> np.ndarray:
 
     Where hardly any rows differ, being equal means little, and they are dealt one by one.
     """
-    keys = row_keys(table, table.column_names, seed)
+    keys = hash_rows(table, table.column_names, seed)
     distinct, first, places = np.unique(keys, return_index=True, return_inverse=True)
     if len(distinct) < FEWEST_GROUPS:
         first = places = np.arange(len(keys))

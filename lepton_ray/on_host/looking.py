@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from lepton_ray.on_host.preparation import LEAK_SAMPLE_ROWS, open_table, without_leaks
+from lepton_ray.on_host.preparation import Planned, open_table, plan_blocks
+from lepton_ray.spec import RunSpec
 from lepton_ray.table import kinds
-from lepton_ray.table.cleaning import CleaningPlan, make_plan
+from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import IN_WORDS, ColumnPlan
 from lepton_ray.table.finding import Finding
-from lepton_ray.table.passes import Sample
+from lepton_ray.table.passes import InMemory
 from lepton_ray.table.profile import Profile, profile_block
-from lepton_ray.table.splitting import key_columns, row_keys, sample_order
 
 NAMED_GAPS = 3
 """So many columns with missing cells are named; what is done about gaps is the same for all."""
@@ -33,22 +34,27 @@ class Look:
     sentences: tuple[str, ...]
 
 
-def look_at(table: str, *, target: str | None, types: dict[str, str] | None = None) -> Look:
-    """Read and profile a table; with a target also plan for it and look for leaks.
+def look_at(table: str, *, target: str | None, **options: Any) -> Look:
+    """Read and profile a table; with a target also plan for it and look for leaks, as a run with these options would.
+
+    Args:
+        options: those of ``RunSpec`` that a plan or a split depends on.
 
     Raises:
-        DataError: it cannot be read, or has no such column.
+        DataError: it cannot be read, or has no such column. UsageError: an option is wrong or does not fit.
     """
+    spec = RunSpec.from_options({"table": table, "target": target or "-", **options})
     source = open_table(table)
     raw = source.read()
     profile = profile_block(raw)
     plan = None
     said: list[str] = []
     if target is not None:
-        plan = make_plan(profile, target=target, types=types or {})
-        keys = row_keys(raw, key_columns(raw.column_names, target=target))
-        plan = without_leaks(plan, Sample.of(raw, sample_order(keys), LEAK_SAMPLE_ROWS))
-        said += in_short(plan.findings, profile)
+        planned = plan_blocks(spec, source.names, InMemory(raw))
+        plan = planned.plan
+        said += in_short(plan.findings, planned.profile)
+        if planned.profile.rows < planned.rows:
+            said.append(_seen(planned))
         plans = {column.name: column for column in (*plan.columns, plan.target)}
     else:
         plans = {column.name: kinds.judge(column, None) for column in profile.columns}
@@ -74,6 +80,14 @@ def in_short(findings: Iterable[Finding], profile: Profile) -> list[str]:
     rest = f"{len(gaps) - NAMED_GAPS} more with {_share(shares[NAMED_GAPS][0])} or less"
     said = f"Cells are missing in {len(gaps)} columns: {named} and {rest}."
     return [said, *(str(one) for one in kept if one not in gaps)]
+
+
+def _seen(planned: Planned) -> str:
+    apart = planned.rows - planned.profile.rows
+    return (
+        f"The plan is made from {planned.profile.rows:,} rows, those that a run may look at; it holds the other "
+        f"{apart:,} out for its score."
+    )
 
 
 def _absent(profile: Profile, name: str) -> float:

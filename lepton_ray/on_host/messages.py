@@ -1,5 +1,6 @@
 """What a driver tells its supervisor: one JSON object per line over a pipe. It knows nothing about processes.
 
+{"form": {...}}     the user wants JSON, though the command line does not say so
 {"wall": {...}}     how long the run may last, and where it writes     (arms the wall)
 {"service": {...}}  there is no run, an endpoint only; without a wall once it is up
 {"failed": {...}}   why there will be no model
@@ -20,6 +21,13 @@ MARGIN_SECONDS = 0.8
 def margin_seconds(wall_seconds: float) -> float:
     """How long before its wall a run is killed; a driver has to be done by then. Grows with the wall, up to 2 s."""
     return min(2.0, max(MARGIN_SECONDS, 0.03 * wall_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """In which form the run's end is told, known before anything else is."""
+
+    json: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,15 @@ class Done:
     """Everything that the run wants to keep is on disk."""
 
 
-Message = Wall | Service | Failed | Serving | Done
-_KINDS: dict[str, Any] = {"wall": Wall, "service": Service, "failed": Failed, "serving": Serving, "done": Done}
+Message = Form | Wall | Service | Failed | Serving | Done
+_KINDS: dict[str, Any] = {
+    "form": Form,
+    "wall": Wall,
+    "service": Service,
+    "failed": Failed,
+    "serving": Serving,
+    "done": Done,
+}
 
 
 def encode(message: Message) -> bytes:

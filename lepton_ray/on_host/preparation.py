@@ -18,10 +18,11 @@ import numpy as np
 from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
+from lepton_ray.on_host.lending import lent_name
 from lepton_ray.search.rungs import N_FOLDS, REPEATED_BELOW, REPEATS
 from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
-from lepton_ray.table.cleaning import CleaningPlan, make_plan
+from lepton_ray.table.cleaning import UNKNOWN_CLASS, CleaningPlan, make_plan
 from lepton_ray.table.column_plan import Reason
 from lepton_ray.table.passes import (
     Blocks,
@@ -71,6 +72,7 @@ class Prepared:
         dev: what the search may see; held: what only the final score sees, None under cross-validation.
         how: "held_out", "latest", "test_file" or "cross_validation".
         profile: of the development part.
+        unscored: rows held out whose class no row to learn from has.
         note: what to say if not every row is learned from.
     """
 
@@ -83,6 +85,7 @@ class Prepared:
     columns: int
     source: Source
     rejected: int
+    unscored: int = 0
     note: str | None = None
 
     def save(self, scratch: Path) -> None:
@@ -93,6 +96,24 @@ class Prepared:
             self.held.save(scratch, "held")
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """How a table is split and cleaned, decided without the rows that are held out.
+
+    Attributes:
+        rows: of the whole table.
+        how: see ``Prepared``.
+        profile: of the development part.
+    """
+
+    split: Split
+    holdout: Holdout
+    how: str
+    rows: int
+    profile: Profile
+    plan: CleaningPlan
+
+
 def prepare(spec: RunSpec, source: Source | None = None) -> Prepared:
     """Make a table ready that fits into memory."""
     source = source or open_table(spec.table)
@@ -101,46 +122,54 @@ def prepare(spec: RunSpec, source: Source | None = None) -> Prepared:
 
 def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = math.inf) -> Prepared:
     """Split, profile, plan and clean a table, block by block; ``room``: bytes that its clean rows may take."""
-    require_columns(source.names, spec)
-    names = [name for name in source.names if name not in spec.drop]
-    columns = key_columns(names, target=spec.target, weight=spec.weight, group=spec.group)
-    when = None if spec.time is None else time_plan(joined(blocks.each(ProfileOne(spec.time))))
-    split = Split(tuple(columns), spec.seed, when)
-    rows, holdout, how, sight = surveyed(blocks, split, tested=spec.test is not None)
-    plan = plan_for(sight.profile, spec)
-    if spec.plan is None:
-        plan = without_leaks(plan, sight.sample)
-    share = min(1.0, room / (sight.profile.rows * bytes_per_row(plan, sight.profile)))
+    planned = plan_blocks(spec, source.names, blocks)
+    plan, split, holdout, profile = planned.plan, planned.split, planned.holdout, planned.profile
+    share = min(1.0, room / (profile.rows * bytes_per_row(plan, profile)))
     dev, held = (Cleaned.join(parts) for parts in zip(*blocks.each(Clean(plan, split, holdout, share)), strict=True))
     if spec.test is not None:
         tested = Rows(open_table(spec.test).read())
-        held, how = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0], "test_file"
-    folds = folds_of(dev.order) if when is None else folds_in_time(-dev.order)[:, None]
+        held = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0]
+    folds = folds_of(dev.order) if split.time is None else folds_in_time(-dev.order)[:, None]
     return Prepared(
         plan=plan,
         dev=part_of(plan, dev, folds),
         held=part_of(plan, held) if len(held.y) else None,
-        how=how,
-        profile=sight.profile,
-        rows=rows,
+        how=planned.how,
+        profile=profile,
+        rows=planned.rows,
         columns=len(source.names),
         source=source,
         rejected=source.rejected.count,
-        note=note_of(share, len(dev.y), sight.profile.rows),
+        unscored=int((held.y == UNKNOWN_CLASS).sum()),
+        note=note_of(share, len(dev.y), profile.rows),
     )
 
 
-def surveyed(blocks: Blocks, split: Split, *, tested: bool) -> tuple[int, Holdout, str, Sight]:
+def plan_blocks(spec: RunSpec, names: Sequence[str], blocks: Blocks) -> Planned:
+    """Decide how a table is split, and plan from the rows that are not held out."""
+    require_columns(names, spec)
+    kept = [name for name in names if name not in spec.drop]
+    columns = key_columns(kept, target=spec.target, weight=spec.weight, group=spec.group)
+    when = None if spec.time is None else time_plan(joined(blocks.each(ProfileOne(spec.time))))
+    split = Split(tuple(columns), spec.seed, when, spec.target if when is None else None)
+    rows, holdout, how, sight = surveyed(blocks, split, spec)
+    plan = plan_for(sight.profile, spec)
+    if spec.plan is None:
+        plan = without_leaks(plan, sight.sample)
+    return Planned(split, holdout, "test_file" if spec.test is not None else how, rows, sight.profile, plan)
+
+
+def surveyed(blocks: Blocks, split: Split, spec: RunSpec) -> tuple[int, Holdout, str, Sight]:
     """How many rows there are, which are held out and how, and what the others look like."""
     sight = None
     if blocks.rows_about is None or split.time is not None:
         census = joined(blocks.each(Count(split)))
-        holdout, how = set_apart(census, split, tested=tested)
+        holdout, how = set_apart(census, split, spec)
     else:
-        guess = Holdout() if tested else Holdout.guess(blocks.rows_about)
+        guess = Holdout() if spec.test is not None else Holdout.guess(blocks.rows_about)
         survey = joined(blocks.each(Survey(split, guess, LEAK_SAMPLE_ROWS)))
         census = survey.census
-        holdout, how = set_apart(census, split, tested=tested)
+        holdout, how = set_apart(census, split, spec)
         sight = survey.settle(LookAt(split, holdout, LEAK_SAMPLE_ROWS), guess)
     return census.rows, holdout, how, sight or joined(blocks.each(LookAt(split, holdout, LEAK_SAMPLE_ROWS)))
 
@@ -167,18 +196,19 @@ def note_of(share: float, kept: int, rows: int) -> str | None:
 
 
 def open_table(table: str) -> Source:
-    """The table behind a path, or one that ships with the package: ``builtin:breast_cancer``."""
+    """The table behind a path, a caller's frame, or one that ships with the package: ``builtin:breast_cancer``."""
     if table.startswith(BUILTIN):
         dataset = load_builtin_dataset(table.removeprefix(BUILTIN))
         return replace(open_source(dataset.frame), name=dataset.name)
-    return open_source(table)
+    source, name = open_source(table), lent_name(table)
+    return source if name is None else replace(source, name=name)
 
 
-def set_apart(census: Census, split: Split, *, tested: bool) -> tuple[Holdout, str]:
+def set_apart(census: Census, split: Split, spec: RunSpec) -> tuple[Holdout, str]:
     """Which rows are held out, and how."""
-    if tested or needs_cross_validation(census.rows):
+    if spec.test is not None or needs_cross_validation(census.rows):
         return Holdout(), "cross_validation"
-    return census.holdout(), "held_out" if split.time is None else "latest"
+    return census.holdout(spec.task), "held_out" if split.time is None else "latest"
 
 
 def require_columns(names: Sequence[str], spec: RunSpec) -> None:

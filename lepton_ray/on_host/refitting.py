@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lepton_ray.bundle.blend import Blend, Member
-from lepton_ray.bundle.bundle import Bundle, write_bundle
+from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, Bundle, write_bundle
 from lepton_ray.errors import DataError
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
@@ -37,7 +37,9 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         )
     views = {view: for_schema(plan.schema, view) for view in bundle.manifest.views}
     states = {view: learn(step, [clean]) for view, step in views.items()}
-    seen = {view: Labelled(step.apply(states[view], clean), y, None).batch(rows) for view, step in views.items()}
+    weight = plan.weights(raw)
+    seen = {view: Labelled(step.apply(states[view], clean), y, weight).batch(rows) for view, step in views.items()}
+    decided = {name: said for name, said in bundle.manifest.facts.items() if name.startswith("threshold_")}
     members = []
     for one in bundle.manifest.members:
         model = family_named(one.family).fit(
@@ -54,8 +56,8 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         out,
         plan=plan,
         blend=Blend(plan.schema, bundle.problem, tuple(members), states, bundle.manifest.temperature),
-        facts={"refit_of": bundle.id, "fitted_on": "all", "fitted_rows": len(rows), "score": None},
+        facts={**decided, "refit_of": bundle.id, "fitted_on": "all", "fitted_rows": len(rows), "score": None},
         created=time.time(),
-        threshold=bundle.manifest.threshold or 0.5,
+        threshold=DEFAULT_THRESHOLD if bundle.manifest.threshold is None else bundle.manifest.threshold,
         example=bundle.manifest.example,
     )

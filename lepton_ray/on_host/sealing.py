@@ -25,7 +25,7 @@ class Sealer:
 
     def seal(self, bundle: Path, held_out: Facts, *, trials: int) -> None:
         """Make ``bundle`` the run's bundle, from now on the one that is handed over."""
-        self.bundle_id, _ = read_manifest(bundle)
+        self.bundle_id, manifest = read_manifest(bundle)
         home = self._folder.adopt(bundle, self.bundle_id)
         self.update(
             bundle=str(self._folder.bundle),
@@ -34,6 +34,7 @@ class Sealer:
             score=held_out["score"],
             score_interval=held_out["interval"],
             score_how=held_out["how"],
+            threshold=manifest.threshold,
             trials=trials,
         )
 

@@ -25,7 +25,7 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text, parse_duration
 from lepton_ray.on_host import handover, processes
 from lepton_ray.on_host.heir import Heir
-from lepton_ray.on_host.messages import MARGIN_SECONDS, Done, Failed, Message, Service, Serving, Wall, decode
+from lepton_ray.on_host.messages import MARGIN_SECONDS, Done, Failed, Form, Message, Service, Serving, Wall, decode
 from lepton_ray.on_host.verdict import Ending, Verdict, Why, judge, judge_service
 
 CLOSING_SECONDS = 0.05  # billed ahead: what is left to do once the books are closed
@@ -72,6 +72,8 @@ class State:
     def hear(self, message: Message) -> None:
         """Take in what the driver says; a wall that stands can be moved nearer, never away."""
         match message:
+            case Form():
+                self.json = message.json
             case Wall():
                 seconds = min(message.wall_seconds, self.wall.wall_seconds if self.wall else message.wall_seconds)
                 self.wall = replace(message, wall_seconds=seconds)

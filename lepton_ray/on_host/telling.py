@@ -7,7 +7,6 @@ import json
 import platform
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,22 +15,21 @@ import pyarrow.compute as pc
 from lepton_ray import __version__
 from lepton_ray.bundle.files import disk_faults
 from lepton_ray.money.receipt import Receipt
-from lepton_ray.on_host.child import LENT_PREFIX
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
+from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.looking import in_short
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Facts, Sealer
-from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending, TrialFacts, Winner
+from lepton_ray.report.facts import DataFacts, How, Measurement, ReportFacts, Spending, TrialFacts, Winner
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Costs, Roi, measure_roi
+from lepton_ray.report.wording import plural
 from lepton_ray.search.desk import Desk
-from lepton_ray.search.rungs import N_FOLDS
 from lepton_ray.search.trial import Outcome
 from lepton_ray.table.schema import Kind, Task
 from lepton_ray.training.metrics import METRICS
 
-HOW = {"held_out": "held_out", "test_file": "held_out", "latest": "latest", "cross_validation": "cross_validation"}
 ALSO = {
     Task.BINARY: ("roc_auc", "log_loss", "accuracy"),
     Task.MULTICLASS: ("log_loss", "accuracy", "balanced_accuracy"),
@@ -73,6 +71,7 @@ def write_setup(course: Course, prepared: Prepared) -> None:
         "how": prepared.how,
         "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
         "example": typical_row(prepared),
+        "value": None if course.value is None else course.value.to_mapping(),
     }
     (course.folder.scratch / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
 
@@ -81,9 +80,12 @@ def sentences_of(prepared: Prepared) -> list[str]:
     """What a person should hear before the search starts."""
     problem = prepared.plan.problem
     held_rows = 0 if prepared.held is None else len(prepared.held.y)
+    plan = prepared.plan
+    whole = f", in whole groups of '{plan.group}'" if plan.group else ""
+    parted = f" whatever their '{plan.group}'" if plan.group else ""
     measured = {
-        "held_out": f"{held_rows:,} rows are held out for the score",
-        "latest": f"the latest {held_rows:,} rows are held out for the score",
+        "held_out": f"{held_rows:,} rows are held out for the score{whole}",
+        "latest": f"the latest {held_rows:,} rows are held out for the score{parted}",
         "test_file": "the score comes from the test file",
         "cross_validation": "too few rows to hold some out: the score comes from cross-validation",
     }[prepared.how]
@@ -93,6 +95,10 @@ def sentences_of(prepared: Prepared) -> list[str]:
     ]
     if prepared.rejected:
         said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
+    if prepared.unscored:
+        said.append(
+            f"{prepared.unscored:,} rows are of a class that no row to learn from has: they are left out of the score"
+        )
     if prepared.note:
         said.append(prepared.note)
     return [*said, *(f"! {sentence}" for sentence in in_short(prepared.plan.findings, prepared.profile))]
@@ -156,6 +162,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         importances=finished.importances,
         held_out=held,
         roi=roi,
+        threshold=sealer.facts.get("threshold"),
         receipt=Receipt.from_ledger(course.meter.ledger, at=course.clock()),
         bundle=sealer.bundle_id,
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -186,6 +193,7 @@ def data_facts(prepared: Prepared) -> DataFacts:
     plan, schema = prepared.plan, prepared.plan.schema
     used = {*schema.names, plan.problem.target}
     y = prepared.dev.y
+    lent = any(lent_name(str(file)) for file in prepared.source.files)
     counts = {name: int((y == code).sum()) for code, name in enumerate(plan.problem.classes)}
     return DataFacts(
         source=prepared.source.name,
@@ -193,13 +201,22 @@ def data_facts(prepared: Prepared) -> DataFacts:
         rows=prepared.rows,
         kinds={kind.value: len(schema.of(kind)) for kind in Kind if schema.of(kind)},
         dropped=tuple(name for name in prepared.source.names if name not in used),
-        size_bytes=prepared.source.size_bytes,
+        size_bytes=None if lent else prepared.source.size_bytes,
         rejected_rows=prepared.rejected,
         rejected_file="rejected.csv" if prepared.rejected else None,
         target_counts=counts,
+        target_range=None if counts else (float(y.min()), float(np.median(y)), float(y.max())),
         cleaning=tuple(plan.describe()),
-        findings=tuple(in_short(plan.findings, prepared.profile)),
+        findings=(*in_short(plan.findings, prepared.profile), *_left_out(prepared)),
     )
+
+
+def _left_out(prepared: Prepared) -> tuple[str, ...]:
+    """Rows that the score does not come from, and why."""
+    if not prepared.unscored:
+        return ()
+    rows = plural(prepared.unscored, "row")
+    return (f"{rows} kept apart for the score are of a class that no row to learn from has: left out of the score.",)
 
 
 def spending(course: Course, sealer: Sealer) -> Spending:
@@ -220,9 +237,12 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
     problem = prepared.plan.problem
     metric = METRICS[problem.metric]
     low, high = finished.held_out["interval"] or (None, None)
+    how: How = finished.held_out["how"]
+    if how == "cross_validation" and prepared.held is not None:
+        how = "search"
     also = {}
     if held is not None and len(held):
-        scores = {name: float(METRICS[name].score(held.y, held.values, None)) for name in ALSO[problem.task]}
+        scores = {name: float(METRICS[name].score(held.y, held.values, held.weight)) for name in ALSO[problem.task]}
         also = {name: score for name, score in scores.items() if name != problem.metric and np.isfinite(score)}
     return Measurement(
         metric=problem.metric,
@@ -231,11 +251,14 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
         low=low,
         high=high,
         baseline=sealer.facts.get("baseline_score"),
-        how=HOW[finished.held_out["how"]],  # type: ignore[arg-type]
+        how=how,
         rows=int(finished.held_out["rows"]),
-        folds=N_FOLDS if prepared.held is None else None,
+        folds=len(np.unique(prepared.dev.folds[:, 0])) if prepared.held is None else None,
         repeats=finished.recipe.repeats,
         also=also,
+        group=prepared.plan.group,
+        time=prepared.plan.time,
+        weight=prepared.plan.weight,
     )
 
 
@@ -260,13 +283,13 @@ def held_predictions(prepared: Prepared, finished: Finished) -> Predictions | No
     """What the scored model said of the rows held out."""
     if prepared.held is None or finished.predictions is None or not finished.predictions.exists():
         return None
-    return Predictions(prepared.held.y, np.load(finished.predictions, allow_pickle=False))
+    return Predictions(prepared.held.y, np.load(finished.predictions, allow_pickle=False), prepared.held.weight)
 
 
 def out_of_fold(prepared: Prepared, finished: Finished) -> Predictions:
     """What the winners said together of development rows that they were not fitted on."""
-    recipe = finished.recipe
-    return Predictions(prepared.dev.y[recipe.rows], recipe.predictions)
+    recipe, weight = finished.recipe, prepared.dev.weight
+    return Predictions(prepared.dev.y[recipe.rows], recipe.predictions, None if weight is None else weight[recipe.rows])
 
 
 def worth(course: Course, prepared: Prepared, finished: Finished) -> Roi:
@@ -288,10 +311,9 @@ def commands(course: Course) -> tuple[tuple[str, str], ...]:
     folder = course.folder.path
     elsewhere = f" --out {folder}-again" if course.spec.out else ""
     again = ("Run it again", f"lepton run --spec {folder / 'spec.json'}{elsewhere}")
-    lasting = not Path(course.spec.table).parent.name.startswith(LENT_PREFIX)
     return (
         ("Predict a table", f"lepton predict {folder / 'bundle'} TABLE --out predictions.csv"),
         ("Serve it", f"lepton serve {folder / 'bundle'}"),
         ("See every trial", f"lepton trials {folder}"),
-        *((again,) if lasting else ()),
+        *((again,) if lent_name(course.spec.table) is None else ()),
     )

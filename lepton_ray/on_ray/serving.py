@@ -200,13 +200,6 @@ def _application(config: Mapping[str, Any], replicas: int, cpus: float) -> Any:
     return deployment.options(version="1", _internal=True).bind(_on_one_host())
 
 
-def undeploy() -> None:
-    """Take the bundle down and let Serve run on; quick, and does not wait for the replicas."""
-    from ray import serve
-
-    serve.delete(APPLICATION, _blocking=False)
-
-
 def first_request(url: str, row: Mapping[str, Any], *, timeout: float = 15.0) -> dict[str, Any]:
     """Ask the endpoint for one row and return its prediction: the proof that it answers.
 

@@ -11,7 +11,7 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Roi
 
-How = Literal["held_out", "latest", "cross_validation"]
+How = Literal["held_out", "latest", "test_file", "cross_validation", "search"]
 
 
 class HtmlReceipt(Protocol):
@@ -47,7 +47,9 @@ class DataFacts:
 class Measurement:
     """The winner's score, how wide the truth may lie around it, and how it was measured.
 
-    ``how`` is "held_out" (rows kept apart by chance), "latest" (the last part in time) or "cross_validation".
+    ``how`` is "held_out" (rows kept apart by chance), "latest" (the last part in time), "test_file" (rows of another
+    table), "cross_validation", or "search" (rows were kept apart, but do not define the metric).
+    ``group``, ``time`` and ``weight`` name the columns of these roles.
     """
 
     metric: str
@@ -61,6 +63,9 @@ class Measurement:
     folds: int | None = None
     repeats: int = 1
     also: Mapping[str, float] = field(default_factory=dict)  # further metrics on the same rows
+    group: str | None = None
+    time: str | None = None
+    weight: str | None = None
 
     @property
     def clearly_better(self) -> bool | None:
@@ -127,6 +132,7 @@ class ReportFacts:
     importances: Mapping[str, float] | None = None
     held_out: Predictions | None = None
     roi: Roi | None = None
+    threshold: float | None = None  # from which probability the bundle predicts the positive class; None: its default
     receipt: HtmlReceipt | None = None
     endpoint: str | None = None
     bundle: str | None = None

@@ -111,10 +111,14 @@ def profit(facts: ReportFacts) -> Panel | None:
     roi = facts.roi
     if roi is None or not roi.curve or roi.threshold is None:
         return None
+    chosen = (
+        "chosen on these same rows, so the peak flatters it"
+        if roi.cross_fitted
+        else "chosen on other rows, so it need not be the peak of this curve"
+    )
     caption = (
         f"What acting earns in a year at every threshold, on the {plural(roi.rows, 'row')} that measured it. "
-        f"The dot is the threshold, chosen on other rows, so it need not be the peak of this curve; "
-        f"the dashed line is what {roi.rule} earns."
+        f"The dot is the threshold, {chosen}; the dashed line is what {roi.rule} earns."
     )
     picture = pictures.profit_picture(
         roi.curve, roi.threshold, roi.value.decisions_per_year, roi.constant_per_decision, caption

@@ -11,10 +11,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Answers ``y`` (class codes, or values) and ``values``: (n, k) probabilities, or (n,) predicted values."""
+    """Answers ``y`` (class codes, or values) and ``values``: (n, k) probabilities, or (n,) predicted values.
+
+    ``weight``: (n,) how much each row counts in a score, or None; pictures and earnings count rows.
+    """
 
     y: NDArray[Any]
     values: Floats
+    weight: Floats | None = None
 
     def __post_init__(self) -> None:
         if len(self.y) != len(self.values):

@@ -8,9 +8,7 @@ It knows nothing about models, tables or pages. Money that was spent is Dollars;
 has no whole micro-dollars and is an Estimate.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +16,14 @@ from numpy.typing import NDArray
 from lepton_ray.errors import DataError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.report.predictions import Floats, Predictions
-from lepton_ray.report.value import Payoff, Value
+from lepton_ray.report.threshold import FEWEST_ROWS, NEVER, best_threshold, earnings
+from lepton_ray.report.value import Value
 from lepton_ray.report.wording import DAY_SECONDS, count, figure, percent, plural, short, span_of_days, usd
 
 YEAR_DAYS = 365.25
 RESAMPLES = 2_000
 FOLDS = 5
 CURVE_POINTS = 201
-FEWEST_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Costs:
 class Roi:
     """A model's worth to its owner. ``constant`` is the best decision that looks at nothing, the rule to beat.
 
-    ``threshold``: act from this probability up; 0 is always, infinity is never, None is a target that is a number.
+    ``threshold``: act from this probability up; 0 is always, NEVER is never, None is a target that is a number.
     ``curve``: (threshold, dollars per decision) on the rows that measured it.
     """
 
@@ -118,7 +116,7 @@ class Roi:
             "The decision that earns most is to act every time."
             if self.threshold <= 0
             else "The decision that earns most is never to act."
-            if math.isinf(self.threshold)
+            if self.threshold == NEVER
             else f"Act when the predicted probability of “{short(self.answer)}” is {percent(self.threshold)} or more: "
             "of all thresholds, this one earned most on rows that the model had not been fitted on."
         )
@@ -152,38 +150,6 @@ class Roi:
         first, last = ("never" if end is None else span_of_days(end) for end in (best, worst))
         ends = f" (95 % interval: {first} to {last})" if first != last else ""
         return f"It has paid for itself after {span_of_days(days)}{ends}."
-
-
-def best_threshold(y: NDArray[Any], p: Floats, value: Value) -> float:
-    """Choose the threshold that earns most: act where ``p >= threshold``. 0 is always, infinity is never.
-
-    Hand in predictions for rows that the model was not fitted on, never the rows that will measure the earning.
-    Between two neighbouring probabilities the middle is taken; of equal earnings, the highest threshold.
-    """
-    payoff = _payoff(value)
-    order = np.argsort(-p, kind="stable")
-    ranked = p[order]
-    acting = np.where(
-        y[order] == 1,
-        _usd(payoff.true_positive) - _usd(payoff.false_negative),
-        _usd(payoff.false_positive) - _usd(payoff.true_negative),
-    )
-    ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if len(p) else np.zeros(0, np.intp)
-    earned = np.concatenate(([0.0], np.cumsum(acting)[ends]))
-    best = int(np.argmax(np.round(earned, 9)))
-    if best == 0:
-        return math.inf
-    if best == len(ends):
-        return 0.0
-    return float((ranked[ends[best - 1]] + ranked[ends[best]]) / 2)
-
-
-def earnings(y: NDArray[Any], act: NDArray[np.bool_] | np.bool_, value: Value) -> Floats:
-    """Dollars earned by each decision."""
-    payoff = _payoff(value)
-    acted = np.where(y == 1, _usd(payoff.true_positive), _usd(payoff.false_positive))
-    passed = np.where(y == 1, _usd(payoff.false_negative), _usd(payoff.true_negative))
-    return np.where(act, acted, passed)
 
 
 def measure_roi(
@@ -281,12 +247,6 @@ def _turns(rows: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
 def _payback(gain_per_year: float, value: Value, costs: Costs) -> float | None:
     left = (gain_per_year - _usd(costs.serving_per_year)) / YEAR_DAYS
     return (_usd(costs.training) + _usd(value.project_cost)) / left if left > 0 else None
-
-
-def _payoff(value: Value) -> Payoff:
-    if value.payoff is None:
-        raise TypeError("this value prices a number, not a decision")
-    return value.payoff
 
 
 def _usd(dollars: Dollars | None) -> float:

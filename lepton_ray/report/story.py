@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD
 from lepton_ray.report import curves, pictures
 from lepton_ray.report.facts import Measurement, ReportFacts, TrialFacts
 from lepton_ray.report.roi import Roi
@@ -28,6 +29,8 @@ SHOWN_TRIALS = 12
 MOST_TRIALS = 300
 SHOWN_COLUMNS = 15
 MOST_CLASSES = 12
+COUNTING = ("accuracy", "balanced_accuracy", "f1")
+"""Metrics of the class that is named, not of its probability."""
 SHOWN_MISTAKES = 10
 KINDS = {"number": "numbers", "category": "categories", "date": "dates", "text": "texts"}
 REASONS = {
@@ -113,24 +116,60 @@ def _article(noun: str) -> str:
     return "an" if noun[:1].lower() in "aeio" or noun[:2] in ("RM", "R²", "F1", "MA") and noun != "MAPE" else "a"
 
 
-def measured(m: Measurement) -> tuple[str, ...]:
+def measured(facts: ReportFacts) -> tuple[str, ...]:
     """How the score came about, in words."""
-    kind = {
-        "held_out": f"Measured on {plural(m.rows, 'row')} drawn by chance and kept apart: no trial, statistic, "
-        "threshold or stopping decision has seen them.",
-        "latest": f"Measured on the latest {plural(m.rows, 'row')} in time, kept apart: no trial, statistic, threshold "
-        "or stopping decision has seen them.",
-        "cross_validation": f"Measured by cross-validation on {plural(m.rows, 'row')}, because so few rows leave too "
-        f"little to keep apart: each row was predicted by a model that had not seen it"
-        f"{_folds(m)}.",
-    }[m.how]
+    m = facts.measurement
+    if m is None:
+        return ()
     also = "; ".join(f"{metric_words(name).title} {figure(value)}" for name, value in m.also.items())
     words = metric_words(m.metric)
+    counting = [metric_words(name).title for name in (m.metric, *m.also) if name in COUNTING]
+    moved = threshold(facts) != DEFAULT_THRESHOLD and counting
+    where = "On the rows kept apart" if m.how == "search" else "On the same rows"
     return (
         f"{words.title[:1].upper()}{words.title[1:]} is {words.meaning}.",
-        kind,
-        *([f"On the same rows: {also}."] if also else []),
+        _how(m),
+        *([f"Each row counts by its weight, the column “{short(m.weight)}”."] if m.weight else []),
+        *([f"{where}: {also}."] if also else []),
+        *(
+            [f"Here the likelier class counts as named ({_listed(counting)}), whatever the value says."]
+            if moved
+            else []
+        ),
     )
+
+
+def _how(m: Measurement) -> str:
+    """Which rows the score comes from, and what had been seen of them."""
+    rows = plural(m.rows, "row")
+    unseen = "no trial, statistic, threshold or stopping decision has seen them"
+    group = f"“{short(m.group)}”" if m.group else ""
+    parted = f"; rows with the same {group} may be on both sides of that moment" if group else ""
+    kept = (
+        f"in whole groups drawn by chance, all rows with the same {group} on one side," if group else "drawn by chance"
+    )
+    few = f"on {rows}, because so few rows leave too little to keep apart"
+    if m.how == "held_out":
+        return f"Measured on {rows} {kept} and kept apart: {unseen}."
+    if m.how == "latest":
+        return f"Measured on the latest {rows} in time, kept apart: {unseen}{parted}."
+    if m.how == "test_file":
+        return f"Measured on the {rows} of the test file: {unseen}."
+    if m.how == "search":
+        return (
+            "The rows kept apart do not define this score, for instance because they are all of one class. It is that "
+            "of the search, on rows that the model was not fitted on but that picked it: expect a little less."
+        )
+    if m.time:
+        return f"Measured by cross-validation {few}: each row was predicted by a model fitted on earlier rows only."
+    nor = f", nor any row with the same {group}" if group else ""
+    return (
+        f"Measured by cross-validation {few}: each row was predicted by a model that had not seen it{nor}{_folds(m)}."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _folds(m: Measurement) -> str:
@@ -251,17 +290,23 @@ def importances(facts: ReportFacts) -> tuple[tuple[str, float, str], ...]:
 
 
 def threshold(facts: ReportFacts) -> float:
-    """From which probability a row counts as positive: the one that earns most where the owner gave a value."""
-    chosen = facts.roi.threshold if facts.roi else None
-    return chosen if chosen is not None and 0 < chosen < 1 else 0.5
+    """From which probability a row counts as positive, here and wherever the bundle predicts."""
+    return DEFAULT_THRESHOLD if facts.threshold is None else facts.threshold
 
 
-def _earning(facts: ReportFacts) -> str:
-    """What to say of a threshold that the owner's value has moved: the model's own column knows nothing of it."""
-    if threshold(facts) == 0.5:
-        return ""
-    probability = f"probability_{short(facts.classes[1])}"
-    return f", where it earns most; the column prediction does so from {percent(0.5)}, so decide by {probability}"
+def _naming(facts: ReportFacts, name: str) -> str:
+    """From when on a row is called positive, and who decided that."""
+    bound = threshold(facts)
+    if bound == DEFAULT_THRESHOLD:
+        return f"A row is called {name} from a probability of {percent(bound)} up."
+    rows = f"Every row is called {name}" if bound <= 0 else f"No row is called {name}"
+    called = f"A row is called {name} from a probability of {percent(bound)} up" if 0 < bound <= 1 else rows
+    cross_validated = facts.measurement is not None and facts.measurement.how == "cross_validation"
+    on = "on these same rows, so expect a little less" if cross_validated else "on rows that are not counted here"
+    return (
+        f"{called}: that earns most by the value you gave, {on}. "
+        "The column prediction of the bundle and its endpoint decides the same way."
+    )
 
 
 def confusion(facts: ReportFacts) -> Confusion | None:
@@ -280,7 +325,7 @@ def confusion(facts: ReportFacts) -> Confusion | None:
         words.append(
             f"Of {count(missed + found)} rows that are {name}, the model finds {count(found)}; "
             f"of {count(found + false)} that it calls {name}, {count(found)} are. "
-            f"A row is called {name} from a probability of {percent(threshold(facts))} up{_earning(facts)}."
+            f"{_naming(facts, name)}"
         )
     return Confusion(tuple(safe(c) for c in facts.classes), cells, tuple(words))
 
@@ -311,7 +356,7 @@ def outcome(facts: ReportFacts) -> str:
 
 def acts_from(roi: Roi) -> str:
     """The chosen threshold in a few words."""
-    if roi.threshold is None or math.isinf(roi.threshold):
+    if roi.threshold is None or roi.threshold > 1:
         return "never act"
     return percent(roi.threshold) if roi.threshold > 0 else "always act"
 

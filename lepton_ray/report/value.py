@@ -138,6 +138,16 @@ class Value:
             return Worth(0.01 * self.decisions_per_year * p * (1.0 - p) * pair, 0.01, relative=False)
         return None
 
+    def to_mapping(self) -> dict[str, float]:
+        """The keys and numbers that ``from_mapping`` reads back."""
+        worth: dict[str, float] = {}
+        if self.payoff is not None:
+            worth = {key: float(getattr(self.payoff, key)) for key in OUTCOMES}
+        if self.unit_of_error is not None:
+            worth = {"unit_of_error": float(self.unit_of_error)}
+        rest = {"decisions_per_year": self.decisions_per_year, "horizon_years": self.horizon_years}
+        return {**worth, **rest, "project_cost": float(self.project_cost)}
+
     def check_task(self, task: str) -> None:
         """Refuse a value that does not fit the question."""
         if task == "multiclass":

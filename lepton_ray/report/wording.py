@@ -38,18 +38,13 @@ METRICS = {
         "balanced accuracy", "the share predicted right, each class counting the same: 1 is perfect"
     ),
     "f1": MetricWords("F1", "a balance between finding all positives and naming only positives: 1 is perfect"),
-    "f1_macro": MetricWords("macro F1", "F1, each class counting the same: 1 is perfect"),
     "rmse": MetricWords(
         "RMSE",
         "the typical size of an error in the target's own unit, large ones counting more: 0 is perfect",
         "target",
     ),
     "mae": MetricWords("mean error", "the average size of an error in the target's own unit: 0 is perfect", "target"),
-    "median_ae": MetricWords("median error", "half of the errors are smaller than this: 0 is perfect", "target"),
     "mape": MetricWords("MAPE", "the average error as a share of the true value: 0 is perfect"),
-    "rmsle": MetricWords(
-        "RMSLE", "the typical error of the logarithm, so a ratio rather than a distance: 0 is perfect"
-    ),
     "r2": MetricWords("R²", "the share of the target's variation that is explained: 1 is perfect, 0 is the plain mean"),
 }
 

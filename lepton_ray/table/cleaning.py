@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lepton_ray.errors import DataError
+from lepton_ray.errors import DataError, UsageError
 from lepton_ray.table import kinds, values
 from lepton_ray.table.column_plan import CLEAN_TYPES, IN_WORDS, ColumnPlan, Reason, clean_together
 from lepton_ray.table.fields import Fields, nearest, parsed
@@ -24,11 +24,14 @@ from lepton_ray.table.hashing import hash_column, hash_rows, mix
 from lepton_ray.table.profile import ColumnProfile, Profile
 from lepton_ray.table.row_rules import RowRules, make_rules
 from lepton_ray.table.schema import Column, Kind, Problem, Schema, Task
-from lepton_ray.table.target import METRICS, make_problem
+from lepton_ray.table.target import METRICS, class_counts, make_problem
 
 VERSION = 1
 MIN_ROWS = 10
 FEW_ROWS = 64
+UNKNOWN_CLASS = -2
+"""The label of a row whose class no row that was planned from has."""
+FEWEST_OF_A_CLASS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +66,14 @@ class CleaningPlan:
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def labels(self, block: Any) -> npt.NDArray[Any]:
-        """The target of a raw block: class codes (-1: missing or no known class), or numbers (NaN: missing)."""
+        """The target of a raw block: class codes (-1: missing, -2: no known class), or numbers (NaN: missing)."""
         _require(block, [self.target.name])
         cleaned = self.target.clean(block.column(self.target.name), values.MISSING_TARGET_WORDS)
         if self.problem.task is Task.REGRESSION:
             return np.asarray(cleaned.to_numpy(zero_copy_only=False), dtype=np.float64)
         codes = pc.index_in(cleaned, value_set=pa.array(self.problem.classes, type=pa.string()))
-        return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+        codes = pc.coalesce(codes, pc.if_else(pc.is_valid(cleaned), pa.scalar(UNKNOWN_CLASS, pa.int32()), -1))
+        return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def weights(self, block: Any) -> npt.NDArray[np.float64] | None:
         """The weights of the rows of a raw block, or None if the plan has no weight."""
@@ -279,10 +283,10 @@ def _check_request(profile: Profile, target: str, types: Mapping[str, str], name
             "Give more rows.",
         )
     if target in types:
-        raise DataError(f"{target!r} is the target and has no kind.", "Say what is learned with --task.")
+        raise UsageError(f"{target!r} is the target and has no kind.", "Say what is learned with --task.")
     for name, kind in types.items():
         if kind not in list(Kind):
-            raise DataError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, [known.value for known in Kind]))
+            raise UsageError(f"Column {name!r} cannot be a {kind!r}.", nearest(kind, [known.value for known in Kind]))
 
 
 def _target_findings(column: ColumnProfile, problem: Problem) -> list[Finding]:
@@ -291,6 +295,16 @@ def _target_findings(column: ColumnProfile, problem: Problem) -> list[Finding]:
     if absent:
         sentence = f"{absent:,} of {column.rows:,} rows have no target and do not train."
         found.append(Finding("missing-target", column.name, sentence))
+    counts = class_counts(column)
+    rare = [(name, counts[name]) for name in problem.classes if counts[name] < FEWEST_OF_A_CLASS]
+    if rare:
+        some = ", ".join(f"{name!r:.40}: {count}" for name, count in rare[:5]) + (", …" if len(rare) > 5 else "")
+        have, them = ("class has", "it") if len(rare) == 1 else ("classes have", "them")
+        sentence = (
+            f"{len(rare)} {have} fewer than {FEWEST_OF_A_CLASS} rows to learn from ({some}): "
+            f"what is said of {them} is little more than a guess, and hardly tested."
+        )
+        found.append(Finding("rare-class", column.name, sentence))
     if problem.task is Task.REGRESSION and column.numbers.infinite:
         sentence = f"{column.numbers.infinite:,} rows have an infinite target and do not train."
         found.append(Finding("infinite", column.name, sentence))

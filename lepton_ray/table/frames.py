@@ -29,6 +29,13 @@ def table_of(frame: Any) -> Any:
     return without_views(table.replace_schema_metadata(None))
 
 
+def in_words(frame: Any, rows: int, columns: int) -> str:
+    """What a frame is called, for it has no name: "a pandas frame of 1,234 x 7"."""
+    library = type(frame).__module__.split(".")[0]
+    kind = {"pandas": "a pandas frame", "polars": "a polars frame", "pyarrow": "an Arrow table"}.get(library, "a frame")
+    return f"{kind} of {rows:,} x {columns:,}"
+
+
 def _from_pandas(frame: Any) -> Any:
     """A pandas frame; columns of mixed objects become text."""
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lepton_ray.errors import DataError
+from lepton_ray.errors import UsageError
 from lepton_ray.table import dates
 from lepton_ray.table.column_plan import ColumnPlan, Reason
 from lepton_ray.table.finding import Finding
@@ -145,7 +145,7 @@ def _check_typed(column: ColumnProfile, plan: ColumnPlan) -> None:
         what = "date"
     if what:
         example = next(iter(column.values.counts()))
-        raise DataError(
+        raise UsageError(
             f"Column {column.name!r} was said to be a {what}, but no cell is one (one is {example!r:.60}).",
             "Give it another kind with --types, or drop it.",
         )

@@ -17,9 +17,9 @@ import pyarrow as pa
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import ColumnPlan
 from lepton_ray.table.hashing import Hashes, hash_rows_and_part
-from lepton_ray.table.profile import ColumnProfile, Profile, merge, profile_block, profile_column
+from lepton_ray.table.profile import ColumnProfile, Profile, merge, profile_block, profile_long_column
+from lepton_ray.table.rarity import RareClasses
 from lepton_ray.table.splitting import Census, Holdout, sample_order, share_mask, times_by
-from lepton_ray.table.sums import MAX_ROWS
 
 Answer = TypeVar("Answer")
 
@@ -39,7 +39,7 @@ class Rows:
         return self._hashes
 
     def keys(self, split: "Split") -> Hashes:
-        """One key per row, as ``row_keys`` has them."""
+        """One key per row: equal rows, equal keys, in every process."""
         return self.hashes(split)[1]
 
     def order(self, split: "Split") -> npt.NDArray[Any]:
@@ -81,11 +81,15 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """By what rows are told apart: a key over ``columns``, and the time if there is one."""
+    """By what rows are told apart: a key over ``columns``, and the time if there is one.
+
+    ``target``: the column of which rare classes are to be learned from; None: nothing but key and time counts.
+    """
 
     columns: tuple[str, ...]
     seed: int
     time: ColumnPlan | None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +99,20 @@ class ProfileOne:
     name: str
 
     def __call__(self, rows: Rows) -> ColumnProfile:
-        column = rows.raw.column(self.name)
-        answer = profile_column(self.name, column.slice(0, MAX_ROWS))
-        for start in range(MAX_ROWS, len(column), MAX_ROWS):
-            answer = answer.add(profile_column(self.name, column.slice(start, MAX_ROWS)))
-        return answer
+        return profile_long_column(self.name, rows.raw.column(self.name))
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The rows and their first places."""
+    """The rows and their first places, and the rows of rare classes."""
 
     split: Split
 
     def __call__(self, rows: Rows) -> Census:
-        return Census.of(rows.order(self.split))
+        target, order = self.split.target, rows.order(self.split)
+        if target is None:
+            return Census.of(order)
+        return Census.of(order, rare=RareClasses.of(target, rows.raw.column(target), order))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

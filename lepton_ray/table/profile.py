@@ -6,7 +6,7 @@ the rows into blocks, in any order, gives the same profile bit for bit.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -187,11 +187,6 @@ def merge(a: Profile, b: Profile) -> Profile:
     return Profile(a.rows + b.rows, columns, a.row_tally.add(b.row_tally))
 
 
-def profile_blocks(blocks: Iterable[Any]) -> Profile:
-    """The profile of all blocks together; there must be one."""
-    return reduce(merge, map(profile_block, blocks))
-
-
 def profile_block(block: Any, row_hashes: Hashes | None = None) -> Profile:
     """The profile of one raw block; ``row_hashes`` over its columns in order of their names, if they are known."""
     hashes = hash_rows(block, sorted(block.column_names)) if row_hashes is None else row_hashes
@@ -220,6 +215,14 @@ def profile_column(name: str, column: Any) -> ColumnProfile:
     floats = kinds.cast(pa.int64()) if physical == "date" else kinds
     floats = np.asarray(floats.to_numpy(zero_copy_only=False), dtype=np.float64)
     return dataclasses.replace(base, values=counted, numbers=_measure(floats, weights))
+
+
+def profile_long_column(name: str, column: Any) -> ColumnProfile:
+    """The profile of one raw column of any length."""
+    answer = profile_column(name, column.slice(0, MAX_ROWS))
+    for start in range(MAX_ROWS, len(column), MAX_ROWS):
+        answer = answer.add(profile_column(name, column.slice(start, MAX_ROWS)))
+    return answer
 
 
 def _physical(kind: Any) -> str:

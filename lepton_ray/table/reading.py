@@ -21,7 +21,7 @@ from lepton_ray.table.values import without_views
 BLOCK_BYTES = 16 << 20
 _PARQUET_ROWS = 1 << 17
 _MAX_OPEN_QUOTES = 100
-_HIGH = bytes(range(0x80, 0x100))
+
 _ASCII = bytes(range(0x80))
 
 

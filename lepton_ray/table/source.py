@@ -168,7 +168,8 @@ def open_source(table: Any) -> Source:
         frame = frames.table_of(table)
         if not frame.num_rows:
             raise DataError("The table has no rows.", "Give a table with at least two rows.")
-        return Source("the table", "frame", tuple(frame.column_names), frame.nbytes, frame=frame)
+        name = frames.in_words(table, frame.num_rows, frame.num_columns)
+        return Source(name, "frame", tuple(frame.column_names), frame.nbytes, frame=frame)
     path = Path(table).expanduser()
     files = _files_of(path)
     heads = [reading.head_of(file) for file in files]

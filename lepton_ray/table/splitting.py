@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from lepton_ray.errors import DataError
 from lepton_ray.table.column_plan import ColumnPlan
-from lepton_ray.table.hashing import Hashes, hash_rows, mix
+from lepton_ray.table.hashing import Hashes, mix
 from lepton_ray.table.kinds import judge
-from lepton_ray.table.profile import ColumnProfile, profile_column
+from lepton_ray.table.profile import ColumnProfile
+from lepton_ray.table.rarity import RareClasses
 from lepton_ray.table.schema import Kind
 from lepton_ray.table.values import MISSING_WORDS
 
@@ -23,6 +24,8 @@ Mask = npt.NDArray[np.bool_]
 
 SHARE = 0.2
 MIN_HELD_OUT, MAX_HELD_OUT = 200, 50_000
+SPARED_SHARE = 0.1
+"""Of the rows to be held out: where groups or equal rows would draw more along, rare classes are left to chance."""
 _FOLD_SALT, _SAMPLE_SALT, _SHARE_SALT = 1, 2, 3
 
 
@@ -36,32 +39,27 @@ def key_columns(names: Sequence[str], *, target: str, weight: str | None = None,
     return [group] if group is not None else sorted(name for name in names if name not in (target, weight))
 
 
-def row_keys(block: Any, columns: Sequence[str], seed: int = 0) -> Hashes:
-    """One 64-bit key per row of a raw block, the same in every process: equal rows, equal keys."""
-    return hash_rows(block, columns, seed)
-
-
 def held_out_count(n_rows: int) -> int:
     """How many rows are held out of so many."""
     return min(max(round(n_rows * SHARE), MIN_HELD_OUT), MAX_HELD_OUT)
 
 
-def holdout_mask(keys: Hashes, count: int | None = None) -> Mask:
-    """Hold out the rows with the smallest keys; rows with one key stay together, so the count may miss a little."""
-    return Census.of(keys, None).holdout(count).mask(keys)
-
-
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """Which rows are held out: those that come no later than ``bound`` in the order; None: no row."""
+    """Which rows are held out: those that come no later than ``bound`` in the order, but for the ``spared`` keys.
+
+    A bound of None holds no row out.
+    """
 
     bound: Any = None
+    spared: tuple[int, ...] = ()
 
     def mask(self, order: npt.NDArray[Any]) -> Mask:
         """(n,) True where a row is held out; a row without a place in the order (NaN) never is."""
         if self.bound is None:
             return np.zeros(len(order), dtype=bool)
-        return np.asarray(order <= self.bound, dtype=bool)
+        held = np.asarray(order <= self.bound, dtype=bool)
+        return held & ~np.isin(order, np.array(self.spared, np.uint64)) if self.spared else held
 
     @classmethod
     def guess(cls, rows: int) -> "Holdout":
@@ -80,20 +78,26 @@ class Census:
 
     The order is that of the keys, or of the times, latest first. Places are kept as far as a holdout can reach, and
     what is first in the whole is first in every part: merging loses nothing.
+
+    Attributes:
+        rare: where rare classes count, the keys of their rows.
     """
 
     rows: int
     places: npt.NDArray[Any]
     counts: npt.NDArray[np.int64]
     more: bool
+    rare: RareClasses | None = None
 
     @classmethod
-    def of(cls, order: npt.NDArray[Any], limit: int | None = MAX_HELD_OUT + 1) -> "Census":
+    def of(
+        cls, order: npt.NDArray[Any], limit: int | None = MAX_HELD_OUT + 1, *, rare: RareClasses | None = None
+    ) -> "Census":
         """Count the rows of one block."""
         known = order[~np.isnan(order)] if order.dtype.kind == "f" else order
         places, counts = np.unique(known, return_counts=True)
         more = limit is not None and len(places) > limit
-        return cls(len(order), places[:limit], counts[:limit].astype(np.int64), more)
+        return cls(len(order), places[:limit], counts[:limit].astype(np.int64), more, rare)
 
     def add(self, other: "Census") -> "Census":
         """The census of both."""
@@ -102,24 +106,21 @@ class Census:
         np.add.at(counts, where, np.concatenate([self.counts, other.counts]))
         limit = MAX_HELD_OUT + 1
         more = self.more or other.more or len(places) > limit
-        return Census(self.rows + other.rows, places[:limit], counts[:limit], more)
+        rare = self.rare.add(other.rare) if self.rare is not None and other.rare is not None else None
+        return Census(self.rows + other.rows, places[:limit], counts[:limit], more, rare)
 
-    def holdout(self, count: int | None = None) -> Holdout:
-        """Hold about ``count`` rows out, as many as suit the table if not said, and never all of them."""
+    def holdout(self, task: str = "auto") -> Holdout:
+        """Hold as many rows out as suit the table, and never all of them."""
         if not self.more and len(self.places) < 2:
             raise DataError(
                 "The rows cannot be held out: all belong to one group, or are equal.", "Check the group or time column."
             )
         upto = np.cumsum(self.counts if self.more else self.counts[:-1])
-        wanted = held_out_count(self.rows) if count is None else count
-        return Holdout(self.places[int(np.argmin(np.abs(upto - wanted)))])
-
-
-def times(block: Any, column: str) -> npt.NDArray[np.float64]:
-    """The time column of a raw block as numbers (microseconds, if it holds dates); a missing time is NaN."""
-    if column not in block.column_names:
-        raise DataError(f"The table has no time column {column!r}.", "Name a column of dates or numbers.")
-    return times_by(time_plan(profile_column(column, block.column(column))), block)
+        wanted = held_out_count(self.rows)
+        bound = self.places[int(np.argmin(np.abs(upto - wanted)))]
+        spared = () if self.rare is None else self.rare.spared(task)
+        lost = self.counts[(self.places <= bound) & np.isin(self.places, np.array(spared, np.uint64))].sum()
+        return Holdout(bound, spared if lost <= SPARED_SHARE * wanted else ())
 
 
 def time_plan(profile: ColumnProfile) -> ColumnPlan:
@@ -138,18 +139,16 @@ def times_by(plan: ColumnPlan, block: Any) -> npt.NDArray[np.float64]:
     return np.asarray(whole.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def latest_mask(when: npt.NDArray[np.float64], count: int | None = None) -> Mask:
-    """Hold out the latest rows; rows of one time stay together, rows without a time are not held out."""
-    return Census.of(-when, None).holdout(count).mask(-when)
-
-
 def fold_ids(keys: Hashes, n_folds: int, repeat: int = 0) -> npt.NDArray[np.int64]:
-    """The fold of each row, independent of the holdout and of other repeats; as even as whole keys allow."""
+    """The fold of each row, independent of the holdout and of other repeats; as even, and as many, as whole keys
+    allow."""
     distinct, places, sizes = np.unique(mix(keys, _FOLD_SALT + 10 * repeat), return_inverse=True, return_counts=True)
-    if len(distinct) < n_folds:
+    if len(distinct) < 2:
         raise DataError(
-            f"There are {len(distinct)} different rows or groups, too few for {n_folds} folds.", "Give more of them."
+            "The rows to learn from are all equal, or of one group, so none can test what the others teach.",
+            "Check the group, or bring a left-out column back.",
         )
+    n_folds = min(n_folds, len(distinct))
     middle = np.cumsum(sizes) - sizes / 2
     return (middle * n_folds / len(keys)).astype(np.int64)[places]
 

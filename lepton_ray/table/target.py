@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lepton_ray.errors import DataError
+from lepton_ray.errors import DataError, UsageError
 from lepton_ray.table import values
 from lepton_ray.table.column_plan import ColumnPlan
 from lepton_ray.table.fields import nearest
@@ -54,32 +54,47 @@ def make_problem(
     column: ColumnProfile, *, task: str = "auto", metric: str = "auto", positive: str | None = None
 ) -> tuple[Problem, ColumnPlan]:
     """The problem, and how the target's cells are read."""
-    counts = column.values.counts()
-    counts |= {word: n for word, n in column.words.items() if word.lower() not in values.MISSING_TARGET_WORDS}
+    counts = class_counts(column)
     _check_values(column, counts)
     numeric = _is_numeric(column, sum(counts.values()) if column.values.exact else column.present)
     known = _task(column, counts, numeric, task)
     plan = replace(judge(column), kind=Kind.CATEGORY, reason=None, sentinels=(), dates=())
     if known is Task.REGRESSION:
         if not numeric:
-            raise DataError(
+            raise UsageError(
                 f"The target {column.name!r} holds words ({next(iter(counts))!r:.40}), so it has no regression.",
                 "Take --task multiclass (or binary), or another target.",
             )
         if positive is not None:
-            raise DataError(f"The target {column.name!r} is a number and has no positive class.", "Leave it out.")
+            raise UsageError(f"The target {column.name!r} is a number and has no positive class.", "Leave it out.")
         plan = replace(plan, kind=Kind.NUMBER)
-        return Problem(column.name, known, (), _metric(metric, known)), plan
+        return Problem(column.name, known, (), fitting_metric(metric, known)), plan
     classes = _classes(column, counts, known)
     chosen = _positive(column.name, classes, counts, positive) if known is Task.BINARY else None
     if known is Task.MULTICLASS and positive is not None:
-        raise DataError(
+        raise UsageError(
             f"The target {column.name!r} has {len(classes)} classes, so none is the positive one.",
             "Leave the positive class out.",
         )
     if chosen is not None:
         classes = tuple(sorted(classes, key=lambda name: name == chosen))
-    return Problem(column.name, known, classes, _metric(metric, known), chosen), plan
+    return Problem(column.name, known, classes, fitting_metric(metric, known), chosen), plan
+
+
+def class_counts(column: ColumnProfile) -> dict[str, int]:
+    """How many rows each value of a target has; some words that are no value elsewhere name a class here."""
+    named = {word: n for word, n in column.words.items() if word.lower() not in values.MISSING_TARGET_WORDS}
+    return column.values.counts() | named
+
+
+def learns_classes(column: ColumnProfile, task: str = "auto") -> bool:
+    """Whether the values of a target are taken for classes, and not for too many of them."""
+    counts = class_counts(column)
+    if not column.values.exact or len(counts) > MAX_CLASSES or task == Task.REGRESSION.value:
+        return False
+    return (
+        task != "auto" or len(counts) == 2 or not _measures(column, counts, _is_numeric(column, sum(counts.values())))
+    )
 
 
 def _check_values(column: ColumnProfile, counts: dict[str, int]) -> None:
@@ -107,12 +122,11 @@ def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: s
     """The task that was asked for, or the one that fits the values."""
     if asked != "auto":
         if asked not in [task.value for task in Task]:
-            raise DataError(f"There is no task {asked!r}.", nearest(asked, ["auto", *(task.value for task in Task)]))
+            raise UsageError(f"There is no task {asked!r}.", nearest(asked, ["auto", *(task.value for task in Task)]))
         return Task(asked)
     if len(counts) == 2 and column.values.exact:
         return Task.BINARY
-    whole = column.numbers.integers == column.number_count
-    if numeric and not (column.values.exact and whole and len(counts) <= MAX_INTEGER_CLASSES):
+    if _measures(column, counts, numeric):
         return Task.REGRESSION
     if column.physical == "date" or (column.dates and judge(column).kind is Kind.DATE):
         raise DataError(
@@ -120,6 +134,12 @@ def _task(column: ColumnProfile, counts: dict[str, int], numeric: bool, asked: s
             "Add a column with the number of days (or a class) and take it as the target.",
         )
     return Task.MULTICLASS
+
+
+def _measures(column: ColumnProfile, counts: dict[str, int], numeric: bool) -> bool:
+    """Whether the values are amounts, and not a few whole numbers that may well name classes."""
+    whole = column.numbers.integers == column.number_count
+    return numeric and not (column.values.exact and whole and len(counts) <= MAX_INTEGER_CLASSES)
 
 
 def _classes(column: ColumnProfile, counts: dict[str, int], task: Task) -> tuple[str, ...]:
@@ -132,7 +152,7 @@ def _classes(column: ColumnProfile, counts: dict[str, int], task: Task) -> tuple
             "Choose another target, merge rare values, or take --task regression if it is a number.",
         )
     if task is Task.BINARY and len(counts) != 2:
-        raise DataError(f"{where} has {len(counts)} classes, not two.", "Take --task multiclass.")
+        raise UsageError(f"{where} has {len(counts)} classes, not two.", "Take --task multiclass.")
     rarest = min(counts, key=lambda name: counts[name])
     if counts[rarest] == 1:
         raise DataError(
@@ -154,7 +174,7 @@ def _positive(target: str, classes: Sequence[str], counts: dict[str, int], asked
     if asked is not None:
         same = [name for name in classes if name == asked] or [n for n in classes if n.lower() == asked.lower()]
         if not same:
-            raise DataError(f"The target {target!r} has no class {asked!r}.", nearest(asked, list(classes)))
+            raise UsageError(f"The target {target!r} has no class {asked!r}.", nearest(asked, list(classes)))
         return same[0]
     for name, other in (tuple(classes), tuple(reversed(classes))):
         if other.lower() in _POSITIVE.get(name.lower(), ()):
@@ -162,12 +182,17 @@ def _positive(target: str, classes: Sequence[str], counts: dict[str, int], asked
     return min(classes, key=lambda name: (counts[name], classes.index(name) == 0))
 
 
-def _metric(asked: str, task: Task) -> str:
+def fitting_metric(asked: str, task: Task) -> str:
+    """The metric that was asked for, or the task's default.
+
+    Raises:
+        UsageError: there is none of that name, or it does not fit the task.
+    """
     if asked == "auto":
         return DEFAULT_METRICS[task]
     if asked not in METRICS:
-        raise DataError(f"There is no metric {asked!r}.", nearest(asked, list(METRICS)))
+        raise UsageError(f"There is no metric {asked!r}.", nearest(asked, list(METRICS)))
     if task not in METRICS[asked]:
         fitting = ", ".join(name for name, tasks in METRICS.items() if task in tasks)
-        raise DataError(f"The metric {asked!r} does not fit a {task.value} task.", f"Take one of: {fitting}.")
+        raise UsageError(f"The metric {asked!r} does not fit a {task.value} task.", f"Take one of: {fitting}.")
     return asked

@@ -13,25 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lepton_ray.errors import UsageError
 from lepton_ray.table.schema import Task
+from lepton_ray.table.target import DEFAULT_METRICS, fitting_metric
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
 Formula = Callable[[Labels, Floats, Floats], float]
 
-_BINARY = frozenset({Task.BINARY})
-_CLASSES = frozenset({Task.BINARY, Task.MULTICLASS})
-_VALUES = frozenset({Task.REGRESSION})
 _LEAST = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A named formula, the tasks that it fits, its direction, and its best value when there is one to fall short of."""
+    """A named formula and its direction; which tasks it fits is said in ``table.target.METRICS``."""
 
     name: str
-    tasks: frozenset[Task]
     greater_is_better: bool
     formula: Formula
 
@@ -47,17 +43,16 @@ class Metric:
 
 
 def metric_named(name: str, task: Task) -> Metric:
-    """Return the metric, or say which ones there are and which fit the task."""
-    fitting = ", ".join(sorted(known.name for known in METRICS.values() if task in known.tasks))
-    if name not in METRICS:
-        raise UsageError(f"There is no metric '{name}'.", f"For a {task.value} target choose one of {fitting}.")
-    if task not in METRICS[name].tasks:
-        raise UsageError(f"The metric '{name}' does not fit a {task.value} target.", f"Choose one of {fitting}.")
-    return METRICS[name]
+    """Return the metric; the task's default where the name is "auto".
+
+    Raises:
+        UsageError: there is none of that name, or it does not fit the task.
+    """
+    return METRICS[fitting_metric(name, task)]
 
 
 def default_metric(task: Task) -> str:
-    return {Task.BINARY: "roc_auc", Task.MULTICLASS: "log_loss", Task.REGRESSION: "rmse"}[task]
+    return DEFAULT_METRICS[task]
 
 
 def bootstrap_interval(
@@ -186,16 +181,16 @@ def _ratio(part: Any, whole: Any) -> float:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("roc_auc", _CLASSES, True, _roc_auc),
-        Metric("average_precision", _BINARY, True, _average_precision),
-        Metric("log_loss", _CLASSES, False, _log_loss),
-        Metric("brier", _CLASSES, False, _brier),
-        Metric("accuracy", _CLASSES, True, _accuracy),
-        Metric("balanced_accuracy", _CLASSES, True, _balanced_accuracy),
-        Metric("f1", _CLASSES, True, _f1),
-        Metric("rmse", _VALUES, False, _rmse),
-        Metric("mae", _VALUES, False, _mae),
-        Metric("mape", _VALUES, False, _mape),
-        Metric("r2", _VALUES, True, _r2),
+        Metric("roc_auc", True, _roc_auc),
+        Metric("average_precision", True, _average_precision),
+        Metric("log_loss", False, _log_loss),
+        Metric("brier", False, _brier),
+        Metric("accuracy", True, _accuracy),
+        Metric("balanced_accuracy", True, _balanced_accuracy),
+        Metric("f1", True, _f1),
+        Metric("rmse", False, _rmse),
+        Metric("mae", False, _mae),
+        Metric("mape", False, _mape),
+        Metric("r2", True, _r2),
     )
 }

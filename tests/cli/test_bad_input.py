@@ -126,6 +126,11 @@ def table(name: str, what: str, hint: str = "", more: str = "") -> Case:
     return Case(f"{name} --target left {more}", 3, what, hint, made=True)
 
 
+def unfit(option: str, what: str, hint: str = "") -> Case:
+    """An option that does not fit the target: found out when the table is read."""
+    return Case(f"good.csv --target left {option}", 2, what, hint, made=True)
+
+
 GOOD = "good.csv --target left"
 UNREADABLE = "/proc/self/mem"  # there, and not to be read, also by root
 REFUSED: dict[str, Case] = {
@@ -152,10 +157,10 @@ REFUSED: dict[str, Case] = {
     "one column": table("one_column.csv", "one column only ('left')", "delimiter"),
     "nothing useful": table("nothing_useful.csv", "No column is left to learn from", "--types"),
     "unknown metric": bad(f"{GOOD} --metric auc", 2, "no metric 'auc' (--metric)", "roc_auc"),
-    "metric that does not fit": table("good.csv", "'rmse' does not fit a binary task", "roc_auc", "--metric rmse"),
+    "metric that does not fit": unfit("--metric rmse", "'rmse' does not fit a binary task", "roc_auc"),
     "unknown task": bad(f"{GOOD} --task binery", 2, "no task 'binery' (--task)", "binary"),
-    "task that does not fit": table("good.csv", "holds words", "multiclass", "--task regression"),
-    "unknown class": table("good.csv", "no class 'maybe'", "", "--positive maybe"),
+    "task that does not fit": unfit("--task regression", "holds words", "multiclass"),
+    "unknown class": unfit("--positive maybe", "no class 'maybe'"),
     "negative budget": bad(f"{GOOD} --budget=-1", 4, "The budget '-1' is negative", "0.02"),
     "zero budget": bad(f"{GOOD} --budget 0", 4, "not above zero", "0.02"),
     "absurd budget": bad(f"{GOOD} --budget 1e30", 4, "The budget '1e30' is absurdly large", "0.02"),

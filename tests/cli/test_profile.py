@@ -1,13 +1,17 @@
 """A look at a table: what it says in words, and how that reads in a narrow terminal."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from lepton_ray.cli.main import app
+from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.looking import in_short, look_at
+from lepton_ray.on_host.preparation import prepare, under_plan
+from tests.on_host import rows
 
 NAME = "a_name_that_is_longer_than_most [usd] columns"
 
@@ -54,3 +58,39 @@ def test_every_name_is_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
     assert max(len(line) for line in shown.output.splitlines()) <= 80 and "…" not in shown.output
     narrow = "".join(line[:45].strip() for line in shown.output.splitlines())
     assert "[usd]" in narrow
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"seed": 3, "drop": "height"},
+        {"group": "city", "metric": "log_loss"},
+        {"time": "age", "weight": "height", "positive": "no"},
+        {"task": "multiclass", "types": "age=category"},
+        {"test": "table.csv"},
+    ],
+    ids=" ".join,
+)
+def test_the_plan_is_the_one_that_a_run_would_make(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = rows.write(tmp_path / "table.csv", rows.columns(1500) | {"gap": ["", *range(1499)]})
+    if "test" in options:
+        options = {"test": str(path)}
+    made, out = prepare(rows.spec(path, **options)), tmp_path / "plan.json"
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    shown = CliRunner().invoke(app, ["profile", str(path), "--target", "left", "--plan", str(out), *words])
+    assert shown.exit_code == 0, shown.output
+    assert out.read_text() == made.plan.to_json()
+    split = made.how in ("held_out", "latest")
+    assert (f"made from {len(made.dev.y):,} rows" in " ".join(shown.output.split())) is split
+    given = under_plan(rows.spec(path, plan=str(out), **{k: v for k, v in options.items() if k in ("seed", "test")}))
+    again = prepare(given)
+    assert again.plan.to_json() == made.plan.to_json() and (again.dev.y == made.dev.y).all()
+
+
+def test_an_option_that_does_not_fit_is_told_as_in_a_run(tmp_path: Path) -> None:
+    path = str(rows.write(tmp_path / "table.csv", rows.columns(60)))
+    with pytest.raises(UsageError, match="'rmse' does not fit a binary task"):
+        look_at(path, target="left", metric="rmse")
+    with pytest.raises(DataError, match="no column 'hight' \\(--group\\)"):
+        look_at(path, target="left", group="hight")

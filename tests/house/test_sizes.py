@@ -32,4 +32,5 @@ def test_sizes(file: Path) -> None:
 
 def is_flag(argument: ast.arg) -> bool:
     """Whether it is an option of the command line, which typer reads by its name."""
-    return argument.annotation is not None and "typer." in ast.unparse(argument.annotation)
+    said = "" if argument.annotation is None else ast.unparse(argument.annotation)
+    return said.startswith("options.") or "typer." in said

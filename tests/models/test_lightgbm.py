@@ -94,3 +94,11 @@ def test_a_damaged_model_is_refused(tmp_path) -> None:
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(BundleError, match="cannot be read"):
         LightGBMFamily().load(tmp_path)
+
+
+@pytest.mark.parametrize("problem", [BINARY, VALUES], ids=["classes", "values"])
+def test_one_row_is_enough_whatever_the_bag(problem: Problem) -> None:
+    X, y = noise_and_signal(1)
+    for config in LightGBMFamily().configs(problem, 100, 5):
+        said = fitted(X, y if problem is BINARY else y * 1.5, config | {"rounds": 3}, problem).predict(X)
+        assert np.isfinite(said).all() and len(said) == 1

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
-from lepton_ray.on_host.preparation import Prepared, prepare, under_plan
+from lepton_ray.on_host.preparation import Prepared, open_table, plan_blocks, prepare, under_plan
+from lepton_ray.on_host.telling import sentences_of
+from lepton_ray.table.passes import Count, InMemory, Rows
 from lepton_ray.table.schema import Kind, Task
 from tests.on_host.rows import Columns, columns, spec, write
 
@@ -124,6 +127,50 @@ def test_groups_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
     assert held and not held & set(dev.tolist())
     for number in set(dev.tolist()):
         assert len(np.unique(found.dev.folds[dev == number], axis=0)) == 1
+
+
+@pytest.mark.parametrize("rare", [2, 3, 4, 8])
+def test_a_rare_class_is_always_learned_from(tmp_path: Path, rare: int) -> None:
+    table = columns()
+    table["kind"] = ["odd" if number < rare else left for number, left in enumerate(table["left"])]
+    path, apart = write(tmp_path / "table.csv", table), 0
+    for seed in range(25):
+        found = prepare(spec(path, target="kind", drop="row,value,left", seed=seed))
+        assert found.held is not None and abs(len(found.held.y) - 300) < 15
+        odd = found.plan.problem.classes.index("odd")
+        learned = int((found.dev.y == odd).sum())
+        assert max(2, rare // 2) <= learned <= rare and learned + (found.held.y == odd).sum() == rare
+        told = [finding for finding in found.plan.findings if finding.kind == "rare-class"]
+        assert bool(told) is (learned < 5) and all("odd" in finding.sentence for finding in told)
+        apart += rare - learned
+    assert bool(apart) is (rare > 2)  # chance still tests what there is enough of
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"target": "level", "drop": "row,value,left"}, {"group": "city"}, {"drop": "row,value,level,height,age"}],
+    ids=["a number", "large groups", "equal rows"],
+)
+def test_what_is_no_rare_class_of_single_rows_is_left_to_chance(tmp_path: Path, options: dict[str, str]) -> None:
+    table = columns()
+    table["level"] = [number % 30 + 0.5 if number > 60 else number / 2 for number in range(1500)]
+    table["left"] = ["odd" if number < 9 else left for number, left in enumerate(table["left"])]
+    path = write(tmp_path / "table.csv", table)
+    rows = Rows(open_table(str(path)).read())
+    for seed in range(8):
+        planned = plan_blocks(spec(path, **KEPT | options, seed=seed), list(table), InMemory(rows.raw))
+        chance = Count(replace(planned.split, target=None))(Rows(rows.raw)).holdout()
+        order = Rows(rows.raw).order(planned.split)
+        assert (planned.holdout.mask(order) == chance.mask(order)).all()
+
+
+def test_a_class_that_only_the_scored_rows_have_is_told(tmp_path: Path) -> None:
+    test = columns(120, seed=9)
+    test["left"][:7] = ["perhaps"] * 6 + [""]
+    path = write(tmp_path / "test.csv", test)
+    found = prepared(tmp_path, columns(), test=str(path), **KEPT)
+    assert found.held is not None and (found.unscored, len(found.held.y)) == (6, 113)
+    assert any("6 rows are of a class that no row to learn from has" in said for said in sentences_of(found))
 
 
 def test_weights_follow_their_rows(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def table(rows: int) -> pa.Table:
         "amount": np.round(x * 3 + rng.normal(size=rows), 2).astype(str),
         "churn": y,
     }
+    level = np.where(np.arange(rows) % (rows // 7) == 5, "peak", "low")
+    columns["level"] = np.where(np.arange(rows) % 15_000 == 9, "Few", level)
     whole = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
     return pa.concat_tables([whole, whole.slice(10, 50)])
 
@@ -85,6 +87,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"time": "day", "seed": 3},
         {"group": "who", "weight": "weight"},
         {"target": "amount", "drop": ["note"], "test": "itself"},
+        {"target": "level", "drop": ["note"], "task": "multiclass"},
+        {"target": "level", "drop": ["note"], "group": "city"},
     ],
     ids=lambda options: "-".join(options) or "plain",
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lepton_ray.on_host.messages import Done, Failed, Service, Serving, Wall, decode, encode
+from lepton_ray.on_host.messages import Done, Failed, Form, Service, Serving, Wall, decode, encode
 from lepton_ray.on_host.supervisor import State, _provisional
 from lepton_ray.on_host.verdict import Ending, Why, binding, judge, judge_service
 
@@ -67,7 +67,9 @@ def test_the_binding_limit() -> None:
     assert binding(Wall("r", "/f", 60.0, 96_000, 10**6, 60.0)) == "deadline"
 
 
-@pytest.mark.parametrize("message", [WALL, Failed("a", "b", 3), Service(5, ("/t",)), Serving("http://x"), Done()])
+@pytest.mark.parametrize(
+    "message", [WALL, Form(True), Failed("a", "b", 3), Service(5, ("/t",)), Serving("http://x"), Done()]
+)
 def test_messages_survive_the_pipe(message: object) -> None:
     assert decode(encode(message)) == message  # type: ignore[arg-type]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lepton_ray.money.dollars import Dollars
+from lepton_ray.report import story
 from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.render import FOLDER, render
@@ -52,6 +53,10 @@ def read(page: str) -> Reader:
     reader.feed(page)
     assert not reader.open
     return reader
+
+
+def words_of(facts: ReportFacts) -> str:
+    return " ".join(read(page_of(facts)).text.split()).replace("\xa0", " ")
 
 
 @pytest.fixture(scope="module")
@@ -309,9 +314,43 @@ def test_colours_can_be_told_from_the_paper_in_both_schemes() -> None:
             assert contrast(colours[f"series-{i}"], colours["paper"]) >= 3, i
 
 
-def test_a_threshold_that_the_value_moved_says_how_to_act_on_it() -> None:
+@pytest.mark.parametrize(
+    ("bound", "called"),
+    [(0.2, "is called “malignant” from a probability of 20.0 % up"), (0.0, "Every row is"), (2.0, "No row is")],
+)
+def test_the_counts_are_those_of_the_bundle_and_say_who_chose_its_threshold(bound: float, called: str) -> None:
+    facts = replace(binary_facts(), threshold=bound)
+    assert facts.held_out is not None and facts.measurement is not None
+    text, chosen = words_of(facts), "that earns most by the value you gave, on rows that are not counted here"
+    assert called in text and chosen in text and "its endpoint decides the same way" in text
+    assert "Here the likelier class counts as named (accuracy)" in text
+    named, y = facts.held_out.values[:, 1] >= bound, facts.held_out.y
+    table = story.confusion(facts)
+    assert table is not None and [rows for rows, _ in table.cells[1]] == [
+        (~named & (y == 1)).sum(),
+        (named & (y == 1)).sum(),
+    ]
+    alone = replace(facts, measurement=replace(facts.measurement, how="cross_validation"))
+    assert "on these same rows, so expect a little less" in words_of(alone)
+    plain = words_of(replace(facts, threshold=0.5))
+    assert chosen not in plain and "likelier class counts" not in plain and "from a probability of 50.0 % up." in plain
+
+
+@pytest.mark.parametrize(
+    ("how", "roles", "said", "unsaid"),
+    [
+        ("held_out", {"group": "shop"}, "whole groups drawn by chance, all rows with the same “shop” on one side", ""),
+        ("latest", {"time": "day"}, "the latest 200 rows in time", "chance and kept"),
+        ("latest", {"time": "day", "group": "shop"}, "same “shop” may be on both sides of that moment", "drawn"),
+        ("test_file", {}, "the 200 rows of the test file", "drawn by chance"),
+        ("cross_validation", {"time": "day"}, "by a model fitted on earlier rows only", "left out once"),
+        ("cross_validation", {"group": "shop"}, "not seen it, nor any row with the same “shop” (5 parts", ""),
+        ("search", {}, "do not define this score", "so few rows"),
+        ("held_out", {"weight": "size"}, "counts by its weight, the column “size”", "whole groups"),
+    ],
+)
+def test_it_says_which_rows_measured_the_score(how: str, roles: dict[str, str], said: str, unsaid: str) -> None:
     facts = binary_facts()
-    assert facts.roi is not None and facts.roi.threshold != 0.5
-    told = "where it earns most; the column prediction does so from"
-    assert told in read(page_of(facts)).text
-    assert told not in read(page_of(replace(facts, roi=None))).text
+    assert facts.measurement is not None
+    told = " ".join(story.measured(replace(facts, measurement=replace(facts.measurement, how=how, folds=5, **roles))))
+    assert said in told and (not unsaid or unsaid not in told)

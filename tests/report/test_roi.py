@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from lepton_ray.errors import DataError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.report.predictions import Predictions
-from lepton_ray.report.roi import Costs, best_threshold, bootstrap_mean, earnings, measure_roi, profit_curve
+from lepton_ray.report.roi import Costs, bootstrap_mean, measure_roi, profit_curve
+from lepton_ray.report.threshold import NEVER, best_threshold, deciding_threshold, earnings
 from lepton_ray.report.value import Value
 
 VALUE = Value.parse(
@@ -39,8 +40,15 @@ def test_no_threshold_earns_more(rows: list[tuple[int, float]]) -> None:
 def test_one_class_means_a_constant_decision() -> None:
     p = np.linspace(0.1, 0.9, 9)
     assert best_threshold(np.ones(9, int), p, VALUE) == 0.0
-    assert best_threshold(np.zeros(9, int), p, VALUE) == math.inf
-    assert best_threshold(np.zeros(0, int), np.zeros(0), VALUE) == math.inf
+    assert best_threshold(np.zeros(9, int), p, VALUE) == NEVER
+    assert best_threshold(np.zeros(0, int), np.zeros(0), VALUE) == NEVER
+
+
+def test_without_a_payoff_or_rows_to_choose_on_the_threshold_stays_in_the_middle() -> None:
+    y, p = np.tile([0, 1], 20), np.linspace(0, 1, 40)
+    assert deciding_threshold(VALUE, y, p) == best_threshold(y, p, VALUE) != 0.5
+    assert deciding_threshold(None, y, p) == deciding_threshold(NUMBER, y, p) == 0.5
+    assert deciding_threshold(VALUE, y[:9], p[:9]) == 0.5
 
 
 def test_calibrated_probabilities_lead_to_the_threshold_of_the_theory() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lepton_ray.errors import DataError
+from lepton_ray.errors import DataError, LeptonError, UsageError
 from lepton_ray.table.cleaning import CleaningPlan, make_plan
 from lepton_ray.table.profile import profile_block
 from lepton_ray.table.source import open_source
@@ -66,30 +66,40 @@ TABLES = [
     ("one column", rows("y", "{b}"), {}, "one column only"),
     ("prose", b"It was, as you know, a day.\nNo; rain, wind\nand,so,on,and,on\nend", {}, "one column only"),
     ("a date as target", rows("a,y", "{c},2024-01-{c}{b}"), {}, "is a date"),
-    ("words as regression", rows("a,y", "{c},w{b}"), {"task": "regression"}, "holds words"),
     ("too many classes", rows("a,y", "{c},w{i}", 2000), {}, "more than the 200 classes"),
+    ("unknown drop", GOOD, {"drop": ["bb"]}, "no column 'bb'"),
+    ("unknown typed column", GOOD, {"types": {"q": "date"}}, "no column 'q'"),
+    ("all dropped", GOOD, {"drop": ["a", "b"]}, "No column is left"),
+    ("all useless", rows("a,b,y", "1,,{b}"), {}, "No column is left"),
+    ("unknown group", GOOD, {"group": "g"}, "no column 'g'"),
+]
+
+UNFIT = [
+    ("words as regression", rows("a,y", "{c},w{b}"), {"task": "regression"}, "holds words"),
     ("binary with three", rows("a,y", "{b},w{c}"), {"task": "binary"}, "3 classes, not two"),
     ("unknown metric", GOOD, {"metric": "rocauc"}, "Did you mean 'roc_auc'"),
     ("metric of another task", GOOD, {"metric": "rmse"}, "does not fit a binary task"),
     ("unknown task", GOOD, {"task": "regresion"}, "Did you mean 'regression'"),
     ("unknown positive", GOOD, {"positive": "yes"}, "no class 'yes'"),
     ("positive of a number", rows("a,y", "{c},{i}.5"), {"positive": "1"}, "no positive class"),
-    ("unknown drop", GOOD, {"drop": ["bb"]}, "no column 'bb'"),
-    ("unknown typed column", GOOD, {"types": {"q": "date"}}, "no column 'q'"),
     ("unknown kind", GOOD, {"types": {"a": "numbr"}}, "Did you mean 'number'"),
     ("no number to read", GOOD, {"types": {"b": "number"}}, "no cell is one"),
     ("no date to read", GOOD, {"types": {"b": "date"}}, "no cell is one"),
-    ("all dropped", GOOD, {"drop": ["a", "b"]}, "No column is left"),
-    ("all useless", rows("a,b,y", "1,,{b}"), {}, "No column is left"),
-    ("unknown group", GOOD, {"group": "g"}, "no column 'g'"),
 ]
+"""What was asked does not fit the target or the column: not the table is wrong, but the option."""
 
 
-@pytest.mark.parametrize(("content", "options", "words"), [t[1:] for t in TABLES], ids=[t[0] for t in TABLES])
-def test_bad_table(tmp_path: Path, content: bytes, options: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "options", "words", "fault"),
+    [(*t[1:], fault) for fault, tables in ((DataError, TABLES), (UsageError, UNFIT)) for t in tables],
+    ids=[t[0] for t in (*TABLES, *UNFIT)],
+)
+def test_bad_table(
+    tmp_path: Path, content: bytes, options: dict[str, Any], words: str, fault: type[LeptonError]
+) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(content)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(fault) as caught:
         plan_for(path, **options)
     assert words in str(caught.value) and caught.value.hint and "\n" not in str(caught.value)
 

@@ -5,6 +5,7 @@ import random
 import statistics
 from collections import Counter
 from fractions import Fraction
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from lepton_ray.errors import DataError
 from lepton_ray.table import sums, tally
 from lepton_ray.table.hashing import hash_values
-from lepton_ray.table.profile import merge, profile_block, profile_blocks, quantiles
+from lepton_ray.table.profile import merge, profile_block, quantiles
 
 CELLS = st.sampled_from(
     ["", " ", "NA", "none", "1", "1.0", "2.5", "-3", "1,200", "3,5", "$4", "5 %", "1e300", "-1e300", "1e-300", "inf"]
@@ -62,7 +63,7 @@ def test_partition_does_not_matter_beyond_the_bounds_either(monkeypatch: pytest.
     numbers = rng.integers(0, 5000, 20_000)
     block = pa.table({"n": numbers, "t": [f"word {n}" for n in numbers]})
     whole = profile_block(block)
-    merged = profile_blocks(block.slice(start, 1234) for start in range(0, 20_000, 1234))
+    merged = reduce(merge, (profile_block(block.slice(start, 1234)) for start in range(0, 20_000, 1234)))
     assert whole.columns == merged.columns and whole.to_dict() == merged.to_dict()
     distinct = len(set(numbers.tolist()))
     for column in whole.columns:
@@ -105,7 +106,7 @@ def test_duplicates_and_empty_columns() -> None:
 
 def test_blocks_whose_types_differ_are_one_column() -> None:
     parts = [pa.table({"a": [1, 2]}), pa.table({"a": [2.0, 2.5]}), pa.table({"a": pa.nulls(1)})]
-    column = profile_blocks(parts).column("a")
+    column = reduce(merge, map(profile_block, parts)).column("a")
     assert (column.physical, column.rows, column.values.counts()) == ("number", 5, {"2": 2, "1": 1, "2.5": 1})
 
 
