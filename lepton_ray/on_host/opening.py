@@ -31,6 +31,8 @@ LARGEST_REFIT_SHARE = 0.3
 """Of the wall: no winner of an early rung may stop the search to be fitted on all rows."""
 FIRST = ("constant", "linear")
 """Families whose default is tried before all else: a usable model within a second."""
+FEW_MINED = 4
+"""Of the mined configurations: those that come before the defaults of families that were not recorded."""
 BLEND_SECONDS = 0.5
 """For choosing among the trials."""
 MEMBERS = 3
@@ -122,13 +124,15 @@ def portfolio_of(
 ) -> tuple[tuple[str, Config], ...]:
     """What to try, in order: the constant and a first cheap model, what was mined, then the families' own lists.
 
-    The default of a family that was not recorded, such as a user's own, comes before what was mined.
+    The default of a family that was not recorded, such as a user's own, comes after the first few that were mined.
     """
     listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
     mined = ordered(problem, n_rows, n_columns, list(families))
-    known = {name for name, _ in mined} - set(FIRST)
-    defaults = [entry for entry in listed[: len(families)] if entry[0] not in known]
-    return tuple({key_of(*entry): entry for entry in (*defaults, *mined, *listed)}.values())
+    defaults, known = listed[: len(families)], {name for name, _ in mined}
+    first = [entry for entry in defaults if entry[0] in FIRST]
+    unknown = [entry for entry in defaults if entry[0] not in known]
+    order = (*first, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
+    return tuple({key_of(*entry): entry for entry in order}.values())
 
 
 def size_of(

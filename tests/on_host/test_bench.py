@@ -175,7 +175,15 @@ def refit(rows: str, trial: dict[str, Any], **more: Any) -> dict[str, Any]:
 def seal(rows: str, *members: dict[str, Any], held_out: Any = None) -> dict[str, Any]:
     """The task of sealing trials in equal shares."""
     given = [{"trial": trial, "effort": {}, "share": 1 / len(members)} for trial in members]
-    return {"kind": "seal", "rows": rows, "members": given, "temperature": 1.0, "score": 0.5, "held_out": held_out}
+    return {
+        "kind": "seal",
+        "rows": rows,
+        "members": given,
+        "temperature": 1.0,
+        "score": 0.5,
+        "held_out": held_out,
+        "decided": {},
+    }
 
 
 def test_a_refit_learns_from_more_rows_and_keeps_the_score_that_was_measured(tmp_path: Path) -> None:
