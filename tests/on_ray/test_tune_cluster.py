@@ -1,7 +1,4 @@
-"""A budget on a cluster whose nodes have prices of their own, one of which comes without any.
-
-Ray is imported in functions: it reads its environment once, and that is written first.
-"""
+"""A budget on a cluster whose nodes have prices of their own, one of which comes without any."""
 
 import shutil
 import time
@@ -32,8 +29,8 @@ def cluster() -> Iterator[Any]:
     head = {"num_cpus": 1, "labels": {PRICE: "0.5"}, "include_dashboard": False, "temp_dir": str(place)}
     made = Cluster(initialize_head=True, head_node_args=head)
     made.add_node(num_cpus=1, labels={INSTANCE: "m5.xlarge", REGION: "us-east-1"})
-    ray.init(address=made.address, log_to_driver=False)
     try:
+        ray.init(address=made.address, log_to_driver=False)
         yield made
     finally:
         ray.shutdown()
