@@ -4,7 +4,8 @@ It knows nothing about Tune, Serve or tables. Three facts shape it:
 
 - The kernel ends Ray's head processes when the *thread* that started them ends (PDEATHSIG follows the thread), so
   the boot thread stays for as long as Ray does.
-- Ray reads its environment once, at import, and hands it to every process that it starts: it is written first.
+- Ray reads its environment at import, and hands it to every process that it starts: it is written first, or where Ray
+  has been imported before, read again (without that its ports would be open to everybody).
 - ``ray.init()`` joins whatever Ray it finds and stores a token in the home folder: ``address="local"`` and a token
   of our own prevent both.
 """
@@ -48,9 +49,11 @@ ENVIRONMENT = {
 
 
 def write_environment() -> None:
-    """Write the environment that Ray needs; must run before ``ray`` is imported. A token already there is kept."""
+    """Write the environment that Ray needs; where it is imported already it reads it again. A token there is kept."""
     os.environ.update(ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if "ray._raylet" in sys.modules:
+        _read_environment_again()
 
 
 @contextmanager
@@ -117,6 +120,15 @@ def boot(temp_dir: Path, cpus: int, object_store_bytes: int) -> None:
             f"Ray did not start on this machine: {reason}",
             f"Its logs are in {temp_dir}; free memory or disk and try again.",
         ) from error
+
+
+def _read_environment_again() -> None:
+    """Ray read it when somebody imported it before us, without our token and our loopback."""
+    from ray._private import ray_constants
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 class Session:

@@ -39,19 +39,17 @@ def harm(config: dict[str, Any]) -> None:
             raise RuntimeError("meant")
 
 
-class AtFirstResult(tune.Callback):
-    """Does something in Tune's own thread, once."""
+class AtResult(tune.Callback):
+    """Does something in Tune's own thread at every result."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
-        self._act: Callable[[], Any] | None = act
+        self._act = act
 
     def on_trial_result(self, *given: Any, **info: Any) -> None:
-        if self._act is not None:
-            self._act()
-        self._act = None
+        self._act()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_act": None}
+        return {}
 
 
 class Actor(tune.Trainable):
