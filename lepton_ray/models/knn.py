@@ -17,19 +17,20 @@ from threadpoolctl import threadpool_limits
 
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
-from lepton_ray.models.nearness import Lens, Points, even_factors, shares_of
+from lepton_ray.models.nearness import Lens, Points, shares_of
 from lepton_ray.models.relevance import learned_factors, targets_of
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.table.schema import Problem, Task
 from lepton_ray.training.metrics import METRICS
 
-_DEFAULTS: Config = {"rows": 20_000, "rounds": 2, "weighting": "distance", "target": "plain"} | {
+_DEFAULTS: Config = {"rows": 20_000, "rounds": 3, "weighting": "distance", "target": "plain"} | {
     "k": 20,
     "smoothing": 1.0,
 }
-_KS, _SMOOTHINGS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113), (0.1, 0.3, 1.0, 3.0)
+_KS, _SMOOTHINGS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226), (0.03, 0.1, 0.3, 1.0)
 _JUDGED = 2000  # validation rows that choose
 _LEAST_VOTE = 1e-3
+_GAIN = -0.05  # a round of learning the space may even cost a little: columns of no use harm k-NN more than its judge
 
 Votes = tuple[Floats, NDArray[np.int64]]  # squared distances, nearest first, and places among the points: (n, k + 1)
 
@@ -105,8 +106,8 @@ class KNNFamily:
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         if problem.task is Task.REGRESSION:
-            return [{"rounds": 2}, {"rounds": 2, "target": "log1p"}, {"rounds": 3}]
-        return [{"rounds": 2}, {"rounds": 0}, {"rounds": 1, "weighting": "even"}]
+            return [{"rounds": 3}, {"rounds": 1, "weighting": "even"}, {"rounds": 3, "target": "log1p"}]
+        return [{"rounds": 3}, {"rounds": 0}, {"rounds": 1, "weighting": "even"}]
 
     def sample(self, problem: Problem, rng: np.random.Generator) -> Config:
         drawn: Config = {
@@ -141,9 +142,9 @@ class KNNFamily:
         order = np.random.default_rng(seed).permutation(len(batch))[: settings["rows"]]
         batch = Batch(batch.X.rows(order), batch.y[order])
         with threadpool_limits(1):
-            start, targets = even_factors(batch.X), targets_of(batch, problem, settings["target"])
+            targets = targets_of(batch, problem, settings["target"])
             factors = learned_factors(
-                batch.X, targets, batch.weights(), start=start, rounds=settings["rounds"], stop=stop
+                batch.X, targets, batch.weights(), rounds=settings["rounds"], gain=_GAIN, stop=stop
             )
             lens = Lens(factors, single=True)
             model = KNNModel(
