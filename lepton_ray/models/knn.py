@@ -18,12 +18,12 @@ from threadpoolctl import threadpool_limits
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.nearness import Lens, Points, shares_of
-from lepton_ray.models.relevance import learned_factors, targets_of
+from lepton_ray.models.relevance import learned_factors, learning_work, targets_of
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.table.schema import Problem, Task
 from lepton_ray.training.metrics import METRICS
 
-_DEFAULTS: Config = {"rows": 20_000, "rounds": 3, "weighting": "distance", "target": "plain"} | {
+_DEFAULTS: Config = {"rows": 20_000, "rounds": 2, "weighting": "distance", "target": "plain"} | {
     "k": 20,
     "smoothing": 1.0,
 }
@@ -93,7 +93,7 @@ class KNNModel:
 class KNNFamily:
     """k-NN with a learned space.
 
-    Config: ``rows`` (reference rows at most), ``rounds`` (of learning the space; 0: all columns count alike),
+    Config: ``rows`` (reference rows at most), ``rounds`` (of learning the space; 0: all columns count evenly),
     ``weighting`` ("distance" or "even"), ``target`` ("plain" or "log1p": the values by which the space is learned; what
     is averaged are always the values themselves). Where ``k`` is not given, it and ``smoothing`` are chosen on the
     validation rows.
@@ -106,8 +106,8 @@ class KNNFamily:
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         if problem.task is Task.REGRESSION:
-            return [{"rounds": 3}, {"rounds": 1, "weighting": "even"}, {"rounds": 3, "target": "log1p"}]
-        return [{"rounds": 3}, {"rounds": 0}, {"rounds": 1, "weighting": "even"}]
+            return [{"rounds": 2}, {"rounds": 3}, {"rounds": 2, "target": "log1p"}]
+        return [{"rounds": 2}, {"rounds": 0}, {"rounds": 1, "weighting": "even"}]
 
     def sample(self, problem: Problem, rng: np.random.Generator) -> Config:
         drawn: Config = {
@@ -121,10 +121,9 @@ class KNNFamily:
 
     def work(self, config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
         settings = _DEFAULTS | config
-        compared = 0.25 * n_rows * min(n_rows, settings["rows"]) * (50.0 + n_columns)
-        few = min(n_rows, 4000)
-        learned = settings["rounds"] * (few * 500.0 * (500.0 + 10.0 * n_columns * problem.n_outputs))
-        return float(compared + learned + n_rows * n_columns)
+        compared = 0.25 * n_rows * min(n_rows, settings["rows"]) * (9.0 + 0.3 * n_columns)
+        learned = learning_work(n_rows, n_columns, settings["rounds"])
+        return float(1e7 + compared + learned + 20.0 * n_rows * n_columns)  # nanoseconds
 
     def fit(
         self,

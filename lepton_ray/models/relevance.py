@@ -23,11 +23,11 @@ from lepton_ray.models.target import scale_for
 from lepton_ray.table.hashing import mix
 from lepton_ray.table.schema import Problem, Task
 
-_ROWS, _LANDMARKS = 5000, 500  # what is learned from; twice both: 4 to 6 times the time, hardly other factors
+_ROWS, _LANDMARKS, _LEAST = 5000, 500, 50  # half as many landmarks as rows; twice the most: 5 times the time, no gain
 _FOLDS, _FEW = 5, 1000  # rows below which each fold judges in turn: one of few rows is a matter of chance
 _WIDE = 512  # columns of a group (n-grams) that are too many to be told apart
 _PENALTIES = (1e-2, 1e-1, 1.0, 10.0, 100.0)
-_SLOPES, _WIDE_SLOPES, _AT_ONCE = 2000, 500, 256  # rows at which slopes are taken; the latter where columns are many
+_SLOPES, _WIDE_SLOPES, _AT_ONCE = 2000, 100, 256  # rows at which slopes are taken; the latter where columns are many
 _PROBES = 8  # outputs; more than these are looked at as random sums
 _SAME = 1e-12  # squared distance: what lies below is rounding
 _NOISE = 1e-8  # of the largest eigenvalue: what lies below is rounding
@@ -116,6 +116,13 @@ def learned_factors(
     return best
 
 
+def learning_work(n_rows: int, n_columns: int, rounds: int) -> float:
+    """Return about how many nanoseconds ``learned_factors`` takes."""
+    learning = 0.8 * min(n_rows, _ROWS)
+    pairs = learning * min(_LANDMARKS, max(learning / 2.0, _LEAST)) * (_FOLDS if n_rows < _FEW else 1)
+    return (rounds + 1) * pairs * (70.0 + 2.0 * n_columns) if rounds else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Rows to learn from, and rows to judge by."""
@@ -135,7 +142,7 @@ class _Part:
         """Return the next factors, and the squared error on the judging rows with these ones."""
         lens = Lens(factors)
         seen, weight = lens.see(self.learning.X), self.learning.weights()
-        kernel = Kernel.of(seen.rows(slice(0, _LANDMARKS)))
+        kernel = Kernel.of(seen.rows(slice(0, min(_LANDMARKS, max(len(seen) // 2, _LEAST)))))
         likeness, whitening = kernel.likeness(seen), kernel.whitening()
         F, F_judged = likeness @ whitening, kernel.likeness(lens.see(self.judged.X)) @ whitening
         best, least = np.zeros((F.shape[1], self.targets.shape[1])), float("inf")

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.nearness import Lens, Points, shares_of
-from lepton_ray.models.relevance import Kernel, distinct, learned_factors, targets_of
+from lepton_ray.models.relevance import Kernel, distinct, learned_factors, learning_work, targets_of
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.svm_fit import Bend, Machine, Odds, hinge, insensitive, left_out, machine_of, odds_of, on_the_way
 from lepton_ray.models.target import Scale, scale_for
@@ -113,8 +113,9 @@ class SVMFamily:
     """Support vector machines.
 
     Config: ``rows`` (to learn from, at most), ``landmarks``, ``rounds`` (of learning the space; 0: all columns count
-    alike), ``gain`` (for which a round is kept), ``stretch`` (of the kernel's width, the median distance), ``epsilon`` (in deviations), ``target`` ("plain"
-    or "log1p"). Where ``log10_C`` is not given, it is chosen on the validation rows.
+    evenly) and ``gain`` (see ``learned_factors``), ``stretch`` (of the kernel's width, the median distance),
+    ``epsilon`` (in deviations), ``target`` ("plain" or "log1p"). Where ``log10_C`` is not given, it is chosen on the
+    validation rows.
     """
 
     name: str = "svm"
@@ -145,9 +146,8 @@ class SVMFamily:
         way = 1.0 if "log10_C" in settings else 5.0
         compared = (used + 0.25 * n_rows) * landmarks * (20.0 + n_columns + landmarks)
         solved = used * landmarks * (way * 200.0 * outputs + landmarks * min(outputs, 8)) + 10.0 * landmarks**3
-        few = min(n_rows, 4000)
-        learned = settings["rounds"] * (few * 500.0 * (500.0 + 10.0 * n_columns * outputs))
-        return float(compared + solved + learned + n_rows * n_columns)
+        learned = learning_work(n_rows, n_columns, settings["rounds"])
+        return float(1e7 + 0.08 * (compared + solved) + learned + 20.0 * n_rows * n_columns)  # nanoseconds
 
     def fit(
         self,
