@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
-from lepton_ray.models.nearness import Lens, Points, even_factors, shares_of
-from lepton_ray.models.relevance import learned_factors, targets_of
+from lepton_ray.models.nearness import Lens, Points, shares_of
+from lepton_ray.models.relevance import learned_factors, learning_work, targets_of
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.table.schema import Problem, Task
 from lepton_ray.training.metrics import METRICS
@@ -27,9 +27,10 @@ _DEFAULTS: Config = {"rows": 20_000, "rounds": 2, "weighting": "distance", "targ
     "k": 20,
     "smoothing": 1.0,
 }
-_KS, _SMOOTHINGS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113), (0.1, 0.3, 1.0, 3.0)
+_KS, _SMOOTHINGS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226), (0.03, 0.1, 0.3, 1.0)
 _JUDGED = 2000  # validation rows that choose
 _LEAST_VOTE = 1e-3
+_GAIN = -0.05  # a round of learning the space may even cost a little: columns of no use harm k-NN more than its judge
 
 Votes = tuple[Floats, NDArray[np.int64]]  # squared distances, nearest first, and places among the points: (n, k + 1)
 
@@ -92,7 +93,7 @@ class KNNModel:
 class KNNFamily:
     """k-NN with a learned space.
 
-    Config: ``rows`` (reference rows at most), ``rounds`` (of learning the space; 0: all columns count alike),
+    Config: ``rows`` (reference rows at most), ``rounds`` (of learning the space; 0: all columns count evenly),
     ``weighting`` ("distance" or "even"), ``target`` ("plain" or "log1p": the values by which the space is learned; what
     is averaged are always the values themselves). Where ``k`` is not given, it and ``smoothing`` are chosen on the
     validation rows.
@@ -105,7 +106,7 @@ class KNNFamily:
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         if problem.task is Task.REGRESSION:
-            return [{"rounds": 2}, {"rounds": 2, "target": "log1p"}, {"rounds": 3}]
+            return [{"rounds": 2}, {"rounds": 3}, {"rounds": 2, "target": "log1p"}]
         return [{"rounds": 2}, {"rounds": 0}, {"rounds": 1, "weighting": "even"}]
 
     def sample(self, problem: Problem, rng: np.random.Generator) -> Config:
@@ -120,10 +121,9 @@ class KNNFamily:
 
     def work(self, config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
         settings = _DEFAULTS | config
-        compared = 0.25 * n_rows * min(n_rows, settings["rows"]) * (50.0 + n_columns)
-        few = min(n_rows, 4000)
-        learned = settings["rounds"] * (few * 500.0 * (500.0 + 10.0 * n_columns * problem.n_outputs))
-        return float(compared + learned + n_rows * n_columns)
+        compared = 0.25 * n_rows * min(n_rows, settings["rows"]) * (9.0 + 0.3 * n_columns)
+        learned = learning_work(n_rows, n_columns, settings["rounds"])
+        return float(1e7 + compared + learned + 20.0 * n_rows * n_columns)  # nanoseconds
 
     def fit(
         self,
@@ -141,9 +141,9 @@ class KNNFamily:
         order = np.random.default_rng(seed).permutation(len(batch))[: settings["rows"]]
         batch = Batch(batch.X.rows(order), batch.y[order])
         with threadpool_limits(1):
-            start, targets = even_factors(batch.X), targets_of(batch, problem, settings["target"])
+            targets = targets_of(batch, problem, settings["target"])
             factors = learned_factors(
-                batch.X, targets, batch.weights(), start=start, rounds=settings["rounds"], stop=stop
+                batch.X, targets, batch.weights(), rounds=settings["rounds"], gain=_GAIN, stop=stop
             )
             lens = Lens(factors, single=True)
             model = KNNModel(

@@ -16,13 +16,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
-from lepton_ray.models.linear_fit import design
-from lepton_ray.models.nearness import Lens, Points, even_factors, shares_of
-from lepton_ray.models.relevance import Kernel, distinct, learned_factors, targets_of
+from lepton_ray.models.nearness import Lens, Points, shares_of
+from lepton_ray.models.relevance import Kernel, distinct, learned_factors, learning_work, targets_of
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.svm_fit import Bend, Machine, Odds, hinge, insensitive, left_out, machine_of, odds_of, on_the_way
 from lepton_ray.models.target import Scale, scale_for
@@ -33,7 +33,8 @@ Judge = Callable[[Machine], float]  # lower is better
 _DEFAULTS: Config = {
     "rows": 20_000,
     "landmarks": 500,
-    "rounds": 2,
+    "rounds": 3,
+    "gain": 0.005,
     "stretch": 1.0,
     "epsilon": 0.02,
     "target": "plain",
@@ -112,8 +113,9 @@ class SVMFamily:
     """Support vector machines.
 
     Config: ``rows`` (to learn from, at most), ``landmarks``, ``rounds`` (of learning the space; 0: all columns count
-    alike), ``stretch`` (of the kernel's width, the median distance), ``epsilon`` (in deviations), ``target`` ("plain"
-    or "log1p"). Where ``log10_C`` is not given, it is chosen on the validation rows.
+    evenly) and ``gain`` (see ``learned_factors``), ``stretch`` (of the kernel's width, the median distance),
+    ``epsilon`` (in deviations), ``target`` ("plain" or "log1p"). Where ``log10_C`` is not given, it is chosen on the
+    validation rows.
     """
 
     name: str = "svm"
@@ -123,9 +125,9 @@ class SVMFamily:
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         if problem.task is Task.REGRESSION:
-            near: Config = {"stretch": 0.5, "landmarks": 1000}
-            return [{"stretch": 0.5}, near | {"target": "log1p"}, near]
-        return [{"stretch": 1.0}, {"stretch": 2.0, "rounds": 0}, {"stretch": 0.5, "rounds": 3, "landmarks": 1000}]
+            near: Config = {"landmarks": 1000, "stretch": 0.5}
+            return [{"rounds": 3}, near | {"target": "log1p"}, near | {"gain": -0.05}]
+        return [{"rounds": 3}, {"rounds": 0, "stretch": 2.0}, {"rounds": 2, "gain": -0.05, "stretch": 0.7}]
 
     def sample(self, problem: Problem, rng: np.random.Generator) -> Config:
         drawn: Config = {
@@ -144,9 +146,8 @@ class SVMFamily:
         way = 1.0 if "log10_C" in settings else 5.0
         compared = (used + 0.25 * n_rows) * landmarks * (20.0 + n_columns + landmarks)
         solved = used * landmarks * (way * 200.0 * outputs + landmarks * min(outputs, 8)) + 10.0 * landmarks**3
-        few = min(n_rows, 4000)
-        learned = settings["rounds"] * (few * 500.0 * (500.0 + 10.0 * n_columns * outputs))
-        return float(compared + solved + learned + n_rows * n_columns)
+        learned = learning_work(n_rows, n_columns, settings["rounds"])
+        return float(1e7 + 0.08 * (compared + solved) + learned + 20.0 * n_rows * n_columns)  # nanoseconds
 
     def fit(
         self,
@@ -162,9 +163,9 @@ class SVMFamily:
         settings = _DEFAULTS | config
         batch = first_rows(distinct(train.counted(), seed), settings["rows"])
         with threadpool_limits(1):
-            start, targets = even_factors(batch.X), targets_of(batch, problem, settings["target"])
+            targets = targets_of(batch, problem, settings["target"])
             factors = learned_factors(
-                batch.X, targets, batch.weights(), start=start, rounds=settings["rounds"], stop=stop
+                batch.X, targets, batch.weights(), rounds=settings["rounds"], gain=settings["gain"], stop=stop
             )
             space = _Space.of(Lens(factors), batch, settings)
             if problem.task is Task.REGRESSION:
@@ -189,7 +190,7 @@ class SVMFamily:
 
 @dataclass(frozen=True, slots=True)
 class _Space:
-    """What rows become before a machine reads them."""
+    """What rows become before a machine reads them; ``whitening`` is turned so that features have little in common."""
 
     lens: Lens
     kernel: Kernel
@@ -200,7 +201,9 @@ class _Space:
     def of(cls, lens: Lens, batch: Batch, settings: Config) -> _Space:
         landmarks = lens.see(batch.X.rows(slice(0, settings["landmarks"])))
         kernel = Kernel.of(landmarks, settings["stretch"])
-        return cls(lens, kernel, kernel.whitening(), shares_of(batch.X, lens.factors))
+        whitening = kernel.whitening()
+        some = kernel.likeness(lens.see(batch.X.rows(slice(0, _AT_ONCE)))) @ whitening
+        return cls(lens, kernel, whitening @ linalg.eigh(some.T @ some)[1], shares_of(batch.X, lens.factors))
 
     def features(self, X: Matrix, stop: Stop = lambda: False) -> Floats:
         """Return Nyström's features of the rows, or of the first of them where ``stop`` says so."""
@@ -259,15 +262,12 @@ def _fit_values(
 def _solved(
     F: Floats, weight: Floats, bend: Bend, settings: Config, *, task: Task, judge: Judge | None, stop: Stop
 ) -> Machine:
-    total = float(np.sum(weight))
-    with design(Matrix(F, names=("",) * F.shape[1]), 1) as rows:
-
-        def make(log10_C: float) -> Machine:
-            return machine_of(rows, bend, total, log10_C=log10_C, stop=stop)
-
-        if "log10_C" in settings or judge is None:
-            return make(settings.get("log10_C", _UNTRIED[task]))
-        return on_the_way(_FIRST[task], make, judge, stop)
+    _, slope, _ = bend(np.zeros((len(F), 1)))  # as many outputs as it has columns
+    given = settings.get("log10_C", _UNTRIED[task] if judge is None else None)
+    start = Machine(np.zeros((F.shape[1], slope.shape[1])), np.zeros(slope.shape[1]), _FIRST[task])
+    if given is not None or judge is None:
+        return machine_of(F, bend, weight, log10_C=given or 0.0, start=start, stop=stop)
+    return on_the_way(F, bend, weight, start=start, error=judge, stop=stop)
 
 
 def _judge_of_classes(space: _Space, valid: Batch, present: NDArray[np.int64]) -> Judge | None:

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from lepton_ray.features.matrix import Floats
-from lepton_ray.models.linear_fit import Design, descend, lbfgs
+from lepton_ray.models.linear_fit import lbfgs
 
 Bend = Callable[[Floats], tuple[float, Floats, Floats]]  # scores (n, k) -> loss, its first and second derivatives
 Stop = Callable[[], bool]
 _STEP, _STEPS, _PATIENCE = 0.6, 8, 2  # between values of log10 C; values at most; without a gain in a row: the end
 _MOST = 300  # iterations
-_SHARED = 8  # outputs; more than these share one curvature when rows are left out
 _FREE = 1e-6  # the penalty of the bias in that curvature
 
 
@@ -62,32 +61,40 @@ def insensitive(values: Floats, weight: Floats, *, epsilon: float, cap: float) -
     return bend
 
 
-def machine_of(rows: Design, bend: Bend, total: float, *, log10_C: float, stop: Stop) -> Machine:
-    """Return the machine of the least loss, or the best found when ``stop`` says so; ``total``: the sum of weights."""
+def machine_of(F: Floats, bend: Bend, weight: Floats, *, log10_C: float, start: Machine, stop: Stop) -> Machine:
+    """Return the machine of the least loss over features (n, width), or the best found when ``stop`` says so.
 
-    def loss(scores: Floats) -> tuple[float, Floats]:
-        return bend(scores)[:2]
+    It descends from ``start``; the fewer the columns of F have in common, the faster.
+    """
+    shape, total, penalty = (F.shape[1] + 1, len(start.bias)), float(np.sum(weight)), 10.0**-log10_C
 
-    _, slope, _ = bend(np.zeros((len(rows.dense), 1)))  # as many outputs as the slope has
-    start = np.zeros(slope.shape[1])
-    weights, found = descend(rows, loss, start, strength=10.0**log10_C, scale=total, most=_MOST, stop=stop)
-    return Machine(weights, found, log10_C)
+    def objective(flat: Floats) -> tuple[float, Floats]:
+        point = flat.reshape(shape)
+        value, slope, _ = bend(F @ point[:-1] + point[-1])
+        value += penalty * float(np.vdot(point[:-1], point[:-1])) / 2.0
+        gradient = np.vstack([F.T @ slope + penalty * point[:-1], slope.sum(axis=0)])
+        return value / total, gradient.ravel() / total
+
+    curved = np.append((weight @ (F * F) + penalty) / total, 1.0)
+    first = np.vstack([start.weights, start.bias]).ravel()
+    found = lbfgs(objective, first, np.repeat(1.0 / curved, shape[1]), most=_MOST, stop=stop).reshape(shape)
+    return Machine(found[:-1], found[-1], log10_C)
 
 
 def on_the_way(
-    first: float, make: Callable[[float], Machine], error: Callable[[Machine], float], stop: Stop
+    F: Floats, bend: Bend, weight: Floats, *, start: Machine, error: Callable[[Machine], float], stop: Stop
 ) -> Machine:
-    """Weaken the penalty step by step from ``first`` (log10 of C) while ``error`` falls; return the best machine."""
-    best = make(first)
+    """Weaken the penalty step by step from that of ``start`` while ``error`` falls; return the best machine."""
+    best = last = machine_of(F, bend, weight, log10_C=start.log10_C, start=start, stop=stop)
     least, idle = error(best), 0
     for step in range(1, _STEPS):
         if stop() or idle >= _PATIENCE:
             break
-        machine = make(first + _STEP * step)
-        now = error(machine)
+        last = machine_of(F, bend, weight, log10_C=start.log10_C + _STEP * step, start=last, stop=stop)
+        now = error(last)
         idle += 1
         if now < least:
-            best, least, idle = machine, now, 0
+            best, least, idle = last, now, 0
     return best
 
 
@@ -102,9 +109,7 @@ def left_out(F: Floats, machine: Machine, bend: Bend) -> Floats:
     ones = np.hstack([F, np.ones((len(F), 1))])
     penalty = np.full(ones.shape[1], 10.0**-machine.log10_C)
     penalty[-1] = _FREE
-    shared = curve.shape[1] > _SHARED
-    curves = curve.mean(axis=1, keepdims=True) if shared else curve
-    reach = np.column_stack([_reach(ones, column, penalty) for column in curves.T])
+    reach = np.column_stack([_reach(ones, column, penalty) for column in curve.T])
     held = np.minimum(curve * reach, 0.99)
     return np.asarray(scores + reach / (1.0 - held) * slope, dtype=np.float64)
 
