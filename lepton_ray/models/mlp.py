@@ -29,6 +29,8 @@ from lepton_ray.models.target import needs_mean, scale_for
 from lepton_ray.table.schema import Problem, Task
 from lepton_ray.training.metrics import METRICS
 
+_TO_SEE_SHARES = 4096  # rows
+
 
 @dataclass(frozen=True, slots=True)
 class MLPModel:
@@ -128,7 +130,7 @@ class MLPFamily:
             seed=seed,
             threads=threads,
         )
-        shares = _shares(reading, arrays, inputs, batch.X.names)
+        shares = _shares(reading, arrays, reading.inputs(batch.X.rows(slice(0, _TO_SEE_SHARES))), batch.X.names)
         model = MLPModel(reading, arrays, settings["bend"], meaning, epochs, shares)
         if meaning.scale is None or not meaning.scale.log or not needs_mean(problem):
             return model

@@ -9,9 +9,10 @@ from tests.contracts.family_exam import FamilyExam
 # Why a weight of 2 is not exactly a doubled row: the order of sums (constant), where the descent ends (linear), rows
 # counted for a leaf and values sampled for bins (lightgbm: min_data_in_leaf and bin edges count rows, not weights),
 # other rows drawn for each tree (random_forest: 0.03 to 0.04 where another seed alone makes 0.02 to 0.035), near
-# ties of two cuts (extra_trees).
+# ties of two cuts (extra_trees), rows counted in statistics of categories (catboost) and other batches (mlp): the
+# last two as far off as with another seed.
 TOLERANCES = {"constant": 1e-12, "linear": 1e-3, "lightgbm": 0.03, "random_forest": 0.05, "extra_trees": 0.01}
-TOLERANCES |= {"catboost": 0.05, "mlp": 0.2, "knn": 0.0, "svm": 1e-9}
+TOLERANCES |= {"catboost": 0.02, "mlp": 0.1, "knn": 0.0, "svm": 1e-9}
 
 
 class TestFamilies(FamilyExam):

@@ -146,3 +146,12 @@ def test_values_are_learned_for_their_metric(metric: str, target: str) -> None:
     config = {"target": target, "epochs": 30}
     said = fitted(X, y, config, problem, valid=Batch(X.rows(slice(600, 800)), y[600:])).predict(X)
     assert np.median(np.abs(said - y) / y) < 0.35
+
+
+def test_the_portfolio_starts_with_the_plain_default_and_depends_on_the_table() -> None:
+    family = MLPFamily()
+    small, large = (family.configs(BINARY, n_rows, 20) for n_rows in (500, 300_000))
+    assert small[0] == large[0] == {}
+    assert small != large
+    assert any(config.get("target") == "log1p" for config in family.configs(VALUES, 5000, 20))
+    assert np.all(np.diff([family.work(large[place], BINARY, 300_000, 20) for place in (0, 1, 3)]) > 0)
