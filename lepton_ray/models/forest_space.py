@@ -34,7 +34,8 @@ def least_leaf(settings: Config, problem: Problem, rows: int) -> int:
     """Return the least rows of a leaf, more than asked for where the forest would take more than ``_STORED`` bytes."""
     outputs = 2.0 * max(1, len(problem.classes)) + 2.0
     bytes_per_leaf = 2.0 * 9.0 + outputs
-    return max(int(settings["min_leaf"]), math.ceil(int(settings["trees"]) * rows * bytes_per_leaf / _STORED))
+    needed = math.ceil(float(settings["trees"]) * rows * bytes_per_leaf / _STORED)
+    return max(int(settings["min_leaf"]), needed)
 
 
 def portfolio(problem: Problem, n_rows: int, n_columns: int, *, random: bool) -> list[Config]:
@@ -45,7 +46,7 @@ def portfolio(problem: Problem, n_rows: int, n_columns: int, *, random: bool) ->
             {"shrink": 1.0},
             {"shrink": 1.0, "target": "log1p"},
             {"shrink": 5.0, "min_leaf": 2 if random else 3},
-            {"shrink": 1.0, "max_features": 0.6 if n_columns <= _WIDE else 0.2},
+            {"shrink": 1.0, "max_features": (0.8 if random else 0.6) if n_columns <= _WIDE else 0.2},
         ]
         chosen = [tried | config for config in chosen]
     elif n_rows <= _FEW * len(problem.classes):
