@@ -62,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with started("run", *words, cwd=place) as process:
         until(lambda: learned() or not process.lives)
         verbs = {"clean": ("--all", "--dry-run"), "receipt": tuple(path.name for path in place.glob("lepton-runs/*"))}
-        meanwhile = {verb: lepton(verb, *more, cwd=place) for verb, more in verbs.items()}
+        meanwhile = {verb: lepton(verb, *more, cwd=place, TMPDIR=str(place)) for verb, more in verbs.items()}
         process.send(signal.SIGINT)
         done = process.end()
     assert done.seconds <= DEADLINE
