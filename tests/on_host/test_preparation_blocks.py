@@ -17,7 +17,6 @@ from lepton_ray.table import splitting
 from lepton_ray.table.passes import Answer, Rows, Work
 from lepton_ray.table.splitting import Census
 
-
 ROWS = 5_000
 """More than a tally of values keeps."""
 ROOM = 180_000
