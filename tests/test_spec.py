@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_ray.errors import DataError, EnvironmentFault, LeptonError, MoneyError, UsageError
@@ -319,7 +319,6 @@ anything = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # of the machine, when it is busy
 @given(st.dictionaries(st.sampled_from(sorted(EVERY)), anything, max_size=6))
 def test_whatever_is_given_is_a_spec_or_a_sentence(options: dict[str, Any]) -> None:
     try:

@@ -14,11 +14,20 @@ from lepton_ray.errors import BundleError, EnvironmentFault
 _CHUNK = 1 << 20
 
 
+def require_new(folder: Path) -> None:
+    """Refuse a folder that is there.
+
+    Raises:
+        BundleError: it exists, if only as a link that leads nowhere.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise BundleError(f"{folder} exists already.", "A bundle is never overwritten: name another folder.")
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary sibling that becomes ``folder`` when the block ends well, and vanishes when it does not."""
-    if folder.exists() or folder.is_symlink():
-        raise BundleError(f"{folder} exists already.", "A bundle is never overwritten: name another folder.")
+    require_new(folder)
     temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
     with disk_faults(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, Bundle, write_bundle
+from lepton_ray.bundle.files import require_new
 from lepton_ray.errors import DataError
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
@@ -22,7 +23,9 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
 
     Raises:
         DataError: the table lacks a column, or too few of its rows have a known target.
+        BundleError: ``out`` exists, found out before anything is fitted.
     """
+    require_new(out)
     raw = open_source(table).read()
     plan = bundle.plan
     if plan.problem.target not in raw.column_names:

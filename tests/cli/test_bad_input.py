@@ -448,7 +448,8 @@ def mountable() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("size", ["64k", *(pytest.param(size, marks=pytest.mark.process) for size in ("160k", "320k"))])
+@pytest.mark.process
+@pytest.mark.parametrize("size", ["64k", "160k", "320k"])
 def test_a_full_disk_is_named_and_what_was_sealed_is_kept(place: Place, tmp_path: Path, size: str) -> None:
     """The disk fills at the first write, while the table is set down, and in the middle of the search."""
     if not mountable():

@@ -6,6 +6,7 @@ Subclass ``FamilyExam`` and give it a ``family`` fixture; the rooms for differen
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lepton_ray.features.chain import for_schema
+from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
 from lepton_ray.models.family import Batch, Family, Model
@@ -74,13 +75,23 @@ def toy_target(block: pa.Table, task: Task, rng: np.random.Generator) -> np.ndar
 
 
 def paper(family: Family, task: Task, n: int = 400, schema: Schema = SCHEMA, seed: int = 3) -> Paper:
+    """The same paper for the same question, so that what was fitted on it can be looked at again."""
+    return _paper(family.view, task, n, schema, seed)
+
+
+@cache
+def _paper(view: View, task: Task, n: int, schema: Schema, seed: int) -> Paper:
     rng = np.random.default_rng(seed)
     block = toy_block(rng, n)
-    step = for_schema(schema, family.view)
+    step = for_schema(schema, view)
     state = learn(step, [block])
     problem = Problem("target", task, CLASSES[task], default_metric(task), "yes" if task is Task.BINARY else None)
     y = toy_target(block, task, rng)
     return Paper(problem, step.apply(state, block), y, block, lambda more: step.apply(state, more))
+
+
+PLAIN: dict[tuple[str, int], Model] = {}
+"""By family and paper; papers are kept, so their ids are theirs alone."""
 
 
 def never() -> bool:
@@ -105,6 +116,13 @@ class FamilyExam:
             warnings.simplefilter("error")
             return family.fit(train or given.batch(), valid, config, problem=given.problem, **options)
 
+    def plain(self, family: Family, given: Paper) -> Model:
+        """The family's default on a whole paper, fitted once for all tests that only look at it."""
+        key = family.name, id(given)
+        if key not in PLAIN:
+            PLAIN[key] = self.fitted(family, given)
+        return PLAIN[key]
+
     def obeys_weights(self, family: Family) -> None:
         if not family.weighted:
             pytest.skip(f"{family.name} says that it does not obey weights")
@@ -127,7 +145,7 @@ class FamilyExam:
 
     def test_predictions_have_shape_and_meaning(self, family: Family, task: Task) -> None:
         given = paper(family, task)
-        self.check(self.fitted(family, given), given)
+        self.check(self.plain(family, given), given)
 
     def test_is_no_worse_than_the_constant(self, family: Family, task: Task) -> None:
         given = paper(family, task)
@@ -170,11 +188,11 @@ class FamilyExam:
 
     def test_same_seed_same_model(self, family: Family, task: Task) -> None:
         given = paper(family, task)
-        assert np.array_equal(self.fitted(family, given).predict(given.X), self.fitted(family, given).predict(given.X))
+        assert np.array_equal(self.plain(family, given).predict(given.X), self.fitted(family, given).predict(given.X))
 
     def test_a_frame_and_its_rows_agree_to_the_last_bit(self, family: Family, task: Task) -> None:
         given = paper(family, task, 150)
-        model = self.fitted(family, given)
+        model = self.plain(family, given)
         whole = model.predict(given.look(given.block))
         for index in range(0, 150, 7):
             assert np.array_equal(model.predict(given.look(given.block.slice(index, 1)))[0], whole[index])
@@ -183,7 +201,7 @@ class FamilyExam:
 
     def test_saved_and_loaded_predicts_the_same_bits(self, family: Family, task: Task, tmp_path: Path) -> None:
         given = paper(family, task)
-        model = self.fitted(family, given)
+        model = self.plain(family, given)
         model.save(tmp_path)
         loaded = family.load(tmp_path)
         assert np.array_equal(loaded.predict(given.X), model.predict(given.X))
@@ -228,14 +246,14 @@ class FamilyExam:
                 "note": ["ξένος 🚀 !!!"],
             }
         )
-        model = self.fitted(family, given)
+        model = self.plain(family, given)
         self.check(model, given, given.look(missing))
         self.check(model, given, given.look(strange))
 
     @pytest.mark.parametrize("column", SCHEMA.columns, ids=lambda column: column.name)
     def test_one_column_is_enough(self, family: Family, task: Task, column: Column) -> None:
         given = paper(family, task, 100, Schema((column,)))
-        self.check(self.fitted(family, given), given)
+        self.check(self.plain(family, given), given)
 
     def test_constant_columns_do_no_harm(self, family: Family, task: Task) -> None:
         rng = np.random.default_rng(0)
@@ -250,7 +268,7 @@ class FamilyExam:
 
     def test_three_rows_are_enough(self, family: Family, task: Task) -> None:
         given = paper(family, task, 3)
-        self.check(self.fitted(family, given), given)
+        self.check(self.plain(family, given), given)
 
     def test_constant_target(self, family: Family, task: Task) -> None:
         given = paper(family, task, 60)
@@ -268,7 +286,7 @@ class FamilyExam:
 
     def test_importances_are_shares_of_known_features(self, family: Family, task: Task) -> None:
         given = paper(family, task)
-        shares = self.fitted(family, given).importances()
+        shares = self.plain(family, given).importances()
         if shares is not None:
             assert set(shares) <= {*given.X.names, *(name for name, _ in given.X.groups)}
             assert sum(shares.values()) == pytest.approx(1.0)

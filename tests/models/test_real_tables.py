@@ -15,7 +15,10 @@ from lepton_ray.models.linear import LinearFamily
 from lepton_ray.table.schema import Column, Kind, Problem, Schema, Task
 from lepton_ray.training.metrics import METRICS
 
-pytestmark = pytest.mark.skipif("LEPTON_SHARED_DATA" not in os.environ, reason="LEPTON_SHARED_DATA is not set")
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif("LEPTON_SHARED_DATA" not in os.environ, reason="LEPTON_SHARED_DATA is not set"),
+]
 
 
 def columns_of(name: str, encoding: str = "utf-8") -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Columns that know the answer are found, honest ones spared."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,12 @@ def test_honest_built_in_tables(name: str) -> None:
     assert suspects(data.frame, data.target) == set()
 
 
+def real(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that reads real tables, and skip it where there are none."""
+    reason = "LEPTON_SHARED_DATA names no folder of real tables"
+    return pytest.mark.real(pytest.mark.skipif("LEPTON_SHARED_DATA" not in os.environ, reason=reason)(test))
+
+
 REAL = {
     "telco_churn.csv": ("Churn", set()),
     "adult_income.csv": ("income", set()),
@@ -99,7 +106,7 @@ REAL = {
 }
 
 
-@pytest.mark.skipif("LEPTON_SHARED_DATA" not in os.environ, reason="LEPTON_SHARED_DATA names no folder of real tables")
+@real
 @pytest.mark.parametrize("name", REAL)
 def test_real_tables(name: str) -> None:
     target, known = REAL[name]
@@ -107,7 +114,7 @@ def test_real_tables(name: str) -> None:
     assert suspects(block, target) == known
 
 
-@pytest.mark.skipif("LEPTON_SHARED_DATA" not in os.environ, reason="LEPTON_SHARED_DATA names no folder of real tables")
+@real
 def test_what_real_tables_hold() -> None:
     folder = Path(os.environ["LEPTON_SHARED_DATA"])
     cases = {
