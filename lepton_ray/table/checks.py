@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lepton_ray.table import values
-from lepton_ray.table.cleaning import CleaningPlan
+from lepton_ray.table.cleaning import LARGEST, CleaningPlan
 from lepton_ray.table.finding import Finding
 from lepton_ray.table.hashing import hash_rows, mix
 from lepton_ray.table.schema import Kind, Task
@@ -37,7 +37,7 @@ _IDENTITY_ROWS, _IDENTITY_COLUMNS = 2_000, 120
 
 def leak_suspects(block: Any, plan: CleaningPlan, y: npt.NDArray[Any]) -> list[Finding]:
     """Judge the used columns of a raw block with labels ``y``; of more than MAX_ROWS rows, a sample free of order."""
-    places = np.flatnonzero(np.isfinite(y) if plan.problem.task is Task.REGRESSION else y >= 0)
+    places = np.flatnonzero(plan.within_bounds(y))
     if len(places) < MIN_ROWS:
         return []
     keys = hash_rows(block, plan.schema.names)[places]
@@ -80,11 +80,11 @@ def _alone(column: Any, kind: Kind, task: Task, y: npt.NDArray[Any], half: Mask)
 
 
 def _numbers(column: Any) -> Floats:
-    """A clean number or date column as numbers, NaN where missing; dates count days."""
+    """A clean number or date column as numbers whose squares add up, NaN where missing; dates count days."""
     array = values.plain(column)
     if pa.types.is_timestamp(array.type):
         array = pc.divide(array.cast(pa.int64()).cast(pa.float64(), safe=False), 86_400e6)
-    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.clip(np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64), -LARGEST, LARGEST)
 
 
 def _codes(column: Any, kind: Kind) -> Codes:

@@ -29,6 +29,7 @@ from lepton_ray.table.target import METRICS, class_counts, make_problem
 VERSION = 1
 MIN_ROWS = 10
 FEW_ROWS = 64
+LARGEST = 1e100
 UNKNOWN_CLASS = -2
 """The label of a row whose class no row that was planned from has."""
 FEWEST_OF_A_CLASS = 5
@@ -66,11 +67,15 @@ class CleaningPlan:
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def labels(self, block: Any) -> npt.NDArray[Any]:
-        """The target of a raw block: class codes (-1: missing, -2: no known class), or numbers (NaN: missing)."""
+        """The target of a raw block: class codes (-1: missing, -2: no known class), or numbers (NaN: missing).
+
+        A number too large for its square to be one counts as missing: no error of it can be measured.
+        """
         _require(block, [self.target.name])
         cleaned = self.target.clean(block.column(self.target.name), values.MISSING_TARGET_WORDS)
         if self.problem.task is Task.REGRESSION:
-            return np.asarray(cleaned.to_numpy(zero_copy_only=False), dtype=np.float64)
+            numbers = np.asarray(cleaned.to_numpy(zero_copy_only=False), dtype=np.float64)
+            return np.where(np.abs(numbers) <= LARGEST, numbers, np.nan)
         codes = pc.index_in(cleaned, value_set=pa.array(self.problem.classes, type=pa.string()))
         codes = pc.coalesce(codes, pc.if_else(pc.is_valid(cleaned), pa.scalar(UNKNOWN_CLASS, pa.int32()), -1))
         return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -89,14 +94,17 @@ class CleaningPlan:
             )
         return weights
 
+    def within_bounds(self, y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which labels are neither missing nor absurd."""
+        if self.problem.task is not Task.REGRESSION:
+            return np.asarray(y >= 0, dtype=bool)
+        lowest = -math.inf if self.rows.lowest is None else self.rows.lowest
+        highest = math.inf if self.rows.highest is None else self.rows.highest
+        return np.asarray((y >= lowest) & (y <= highest), dtype=bool)
+
     def training_rows(self, clean: Any, y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which rows of a clean block train: those with a target in bounds, and the first of exact duplicates."""
-        if self.problem.task is Task.REGRESSION:
-            lowest = -math.inf if self.rows.lowest is None else self.rows.lowest
-            highest = math.inf if self.rows.highest is None else self.rows.highest
-            keep = (y >= lowest) & (y <= highest)
-        else:
-            keep = y >= 0
+        keep = self.within_bounds(y)
         if self.rows.duplicates:
             keys = mix(hash_rows(clean, clean.column_names) ^ hash_column(pa.array(y)))
             first = np.zeros(len(y), dtype=bool)
@@ -223,7 +231,8 @@ def _check_some_left(columns: Sequence[ColumnPlan]) -> None:
 
 def _require(block: Any, names: Sequence[str]) -> None:
     """Refuse a block that lacks columns."""
-    absent = [name for name in names if name not in set(block.column_names)]
+    there = set(block.column_names)
+    absent = [name for name in names if name not in there]
     if absent:
         some = ", ".join(map(repr, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
         raise DataError(

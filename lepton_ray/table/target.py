@@ -104,8 +104,10 @@ def _check_values(column: ColumnProfile, counts: dict[str, int]) -> None:
     if not counts:
         raise DataError(f"{where} holds no value in any of {column.rows:,} rows.", "Choose another target.")
     if len(counts) == 1:
+        absent = column.rows - sum(counts.values())
+        every = f"every row but {absent:,}, where it is missing (blank, NA or the like)" if absent else "every row"
         raise DataError(
-            f"{where} is {next(iter(counts))!r:.40} in every row, so there is nothing to learn.",
+            f"{where} is {next(iter(counts))!r:.40} in {every}, so there is nothing to learn.",
             "Choose another target, or add rows with another value.",
         )
 
@@ -146,9 +148,9 @@ def _classes(column: ColumnProfile, counts: dict[str, int], task: Task) -> tuple
     """The classes, sorted: as numbers if all are."""
     where = f"The target {column.name!r}"
     if not column.values.exact or len(counts) > MAX_CLASSES:
-        many = column.values.distinct
+        many = f"{'' if column.values.exact else 'about '}{column.values.distinct:,}"
         raise DataError(
-            f"{where} has about {many:,} different values, more than the {MAX_CLASSES} classes that can be learned.",
+            f"{where} has {many} different values, more than the {MAX_CLASSES} classes that can be learned.",
             "Choose another target, merge rare values, or take --task regression if it is a number.",
         )
     if task is Task.BINARY and len(counts) != 2:

@@ -60,6 +60,7 @@ def test_bad_file(tmp_path: Path, name: str, content: bytes, words: str) -> None
 TABLES = [
     ("target missing", rows("a,Churned,z", "{c},{b},{c}"), {"target": "churn"}, "Did you mean 'Churned'"),
     ("target constant", rows("a,y", "{c},1"), {}, "every row"),
+    ("one class and NA", rows("a,y", "{c},None") + b"1,NA\n2,\n", {}, "every row but 2, where it is missing"),
     ("target blank", rows("a,b,y", "{c},{c},"), {}, "holds no value"),
     ("one row of a class", rows("a,y", "{c},n{b}") + b"1,rare\n", {}, "one row only of class 'rare'"),
     ("one row", rows("a,b,y", "{c},2,{b}", 1), {}, "1 row"),

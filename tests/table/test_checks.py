@@ -1,6 +1,7 @@
 """Columns that know the answer are found, honest ones spared."""
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,3 +133,18 @@ def test_what_real_tables_hold() -> None:
         assert (plan.problem.positive, len(plan.problem.classes)) == (positive, classes), name
         found = {column.name: str(column.reason or column.kind) for column in plan.columns}
         assert {column: found[column] for column in expected} == expected, name
+
+
+def test_absurd_targets_and_cells_make_no_column_a_suspect() -> None:
+    rng = np.random.default_rng(4)
+    x, noise = rng.normal(size=1000), rng.normal(size=1000)
+    y, far = x + noise, noise.copy()
+    y[:3], far[5] = (1e300, -1e300, 1e120), 1e300
+    block = pa.table({"x": x, "far": far, "y": y})
+    plan = make_plan(profile_block(block), target="y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = plan.labels(block)
+        assert checks.leak_suspects(block, plan, labels) == []
+    assert np.isnan(labels[:3]).all() and np.isfinite(labels[3:]).all()
+    assert not plan.training_rows(plan.clean(block), labels)[:3].any()
