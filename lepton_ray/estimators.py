@@ -303,8 +303,8 @@ class LeptonRegressor(RegressorMixin, _Lepton):  # type: ignore[misc]
     >>> model = make_pipeline(StandardScaler(), LeptonRegressor(max_trials=2)).fit(X, y)
     >>> bool(model.score(X, y) > 0.4)
     True
-    >>> sorted(model[-1].leaderboard_["family"])
-    ['constant', 'lightgbm', 'linear']
+    >>> model[-1].stopped_because_
+    '2 configurations were tried, as many as you asked for'
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:

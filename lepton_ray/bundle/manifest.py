@@ -10,6 +10,7 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -227,6 +228,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -146,6 +146,7 @@ def search(
         SearchError: no model could be fitted.
     """
     endless = limits.budget is None
+    spec = replace(spec, spend_it_all=endless or spec.spend_it_all)  # what a trial is worth hangs on its seconds
     budget = limits.budget or Budget.resolve(None, LONGEST_SECONDS, spec.machine(around).per_hour)
     with short_lived_folder(prepared.dev.table.nbytes) as place:
         course = _course(spec, around, budget, place, noted=not endless)
@@ -153,7 +154,7 @@ def search(
         sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
         kept = min(KEPT_SHARE * budget.wall_seconds, LONGEST_KEPT_SECONDS)
         slack = min(SLACK_SHARE * budget.wall_seconds, LONGEST_SLACK_SECONDS)
-        desk = open_desk(course, prepared, sealer, kept=kept)
+        desk = open_desk(course, prepared, sealer, kept=kept, probed=not endless)
         here = cast(Worker, Here(Bench(course.folder.scratch), endless=endless))
 
         def hand_over() -> bool:

@@ -59,10 +59,14 @@ def families_of(spec: RunSpec, task: Task) -> list[str]:
     return ["constant", *fitting]
 
 
-def open_desk(course: Course, prepared: Prepared, sealer: Sealer, *, kept: float | None = None) -> Desk:
+def open_desk(
+    course: Course, prepared: Prepared, sealer: Sealer, *, kept: float | None = None, probed: bool = True
+) -> Desk:
     """The policy over this table's portfolio, and the desk that gives its trials out.
 
-    ``kept``: seconds before the wall in which no trial may run; by default what a run needs to report and serve.
+    Args:
+        kept: seconds before the wall in which no trial may run; by default what a run needs to report and serve.
+        probed: whether the machine's speed is measured first, which takes a quarter of a second.
     """
     problem = prepared.plan.problem
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
@@ -99,7 +103,7 @@ def open_desk(course: Course, prepared: Prepared, sealer: Sealer, *, kept: float
         course.budget,
         rungs=rungs,
         size=size_of(found, problem, rungs, prepared),
-        costs=CostModel.begin(shipped_prior(), probe(time.perf_counter)),
+        costs=CostModel.begin(shipped_prior(), probe(time.perf_counter) if probed else None),
         reserve=reserve,
         refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,

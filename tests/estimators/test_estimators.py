@@ -55,7 +55,8 @@ def test_a_business_table(fitted: LeptonClassifier, customers: Frame) -> None:
     assert fitted.score(X, y) > 0.75 and fitted.best_score_ > 0.55 and fitted.metric_ == "roc_auc"
     assert fitted.classes_.tolist() == ["No", "Yes"]
     assert fitted.feature_names_in_.tolist() == list(X.columns) and fitted.n_features_in_ == X.shape[1]
-    assert set(fitted.leaderboard_["family"]) == {"constant", "linear", "lightgbm"}
+    families = set(fitted.leaderboard_["family"])
+    assert "constant" in families and len(families) == len(fitted.leaderboard_) == 3
     assert fitted.spent_ == fitted.receipt_.total.dollars > Dollars(0)
     assert "as many as you asked for" in fitted.stopped_because_
     left_out = {column.name for column in fitted.bundle_.plan.columns if not column.use}
