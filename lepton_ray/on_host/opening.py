@@ -126,7 +126,8 @@ def economy_of(course: Course, prepared: Prepared) -> Economy | None:
 def portfolio_of(
     families: Mapping[str, Family], problem: Problem, n_rows: int, n_columns: int
 ) -> tuple[tuple[str, Config], ...]:
-    """What to try, in order: the constant and a first cheap model, what was mined, then the families' own lists.
+    """What to try, in order: the constant, a first cheap model and the first mined one of another family, the rest that
+    was mined, then the families' own lists.
 
     The default of a family that was not recorded, such as a user's own, comes after the first few that were mined.
     """
@@ -135,7 +136,8 @@ def portfolio_of(
     defaults, known = listed[: len(families)], {name for name, _ in mined}
     first = [entry for entry in defaults if entry[0] in FIRST]
     unknown = [entry for entry in defaults if entry[0] not in known]
-    order = (*first, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
+    lead = [entry for entry in mined if entry[0] not in FIRST][:1]
+    order = (*first, *lead, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
     return tuple({key_of(*entry): entry for entry in order}.values())
 
 
