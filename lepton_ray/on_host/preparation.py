@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import DataError, UsageError
@@ -24,6 +25,7 @@ from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
 from lepton_ray.table.cleaning import UNKNOWN_CLASS, CleaningPlan, make_plan
 from lepton_ray.table.column_plan import Reason
+from lepton_ray.table.hashing import hash_column, hash_rows, mix
 from lepton_ray.table.passes import (
     Blocks,
     Clean,
@@ -73,6 +75,7 @@ class Prepared:
         how: "held_out", "latest", "test_file" or "cross_validation".
         profile: of the development part.
         unscored: rows held out whose class no row to learn from has.
+        twins: rows held out that repeat a row to learn from, but for columns that number the rows.
         note: what to say if not every row is learned from.
     """
 
@@ -86,6 +89,7 @@ class Prepared:
     source: Source
     rejected: int
     unscored: int = 0
+    twins: int = 0
     note: str | None = None
 
     def save(self, scratch: Path) -> None:
@@ -129,6 +133,7 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
     if spec.test is not None:
         tested = Rows(open_table(spec.test).read())
         held = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0]
+    twins = twins_of(plan, dev, held) if planned.how == "held_out" else 0
     folds = folds_of(dev.order) if split.time is None else folds_in_time(-dev.order)[:, None]
     return Prepared(
         plan=plan,
@@ -141,6 +146,7 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
         source=source,
         rejected=source.rejected.count,
         unscored=int((held.y == UNKNOWN_CLASS).sum()),
+        twins=twins,
         note=note_of(share, len(dev.y), profile.rows),
     )
 
@@ -296,6 +302,25 @@ def folds_of(keys: np.ndarray) -> np.ndarray:
     """(n, repeats) fold of each row; only a table as small as to need them has more than one repeat."""
     repeats = REPEATS if len(keys) < REPEATED_BELOW else 1
     return np.column_stack([fold_ids(keys, N_FOLDS, repeat) for repeat in range(repeats)])
+
+
+def twins_of(plan: CleaningPlan, dev: Cleaned, held: Cleaned) -> int:
+    """How many rows held out repeat a row to learn from, where only a left-out number of the rows told them apart.
+
+    The split is made before it is known which columns those are. Only where rows are so rich that none are equal by
+    chance does it say anything.
+    """
+    if not plan.rows.duplicates or plan.group is not None or not row_numbers(plan):
+        return 0
+    seen, judged = (
+        mix(hash_rows(part.table, plan.schema.names) ^ hash_column(pa.array(part.y))) for part in (dev, held)
+    )
+    return int(np.isin(judged, seen).sum())
+
+
+def row_numbers(plan: CleaningPlan) -> tuple[str, ...]:
+    """The columns that are left out because they number or name the rows."""
+    return tuple(column.name for column in plan.columns if column.reason is Reason.ID)
 
 
 def folds_in_time(when: np.ndarray) -> np.ndarray:

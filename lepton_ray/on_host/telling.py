@@ -19,7 +19,7 @@ from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
 from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.looking import in_short
-from lepton_ray.on_host.preparation import Prepared
+from lepton_ray.on_host.preparation import Prepared, row_numbers
 from lepton_ray.on_host.sealing import Facts, Sealer
 from lepton_ray.report.facts import DataFacts, How, Measurement, ReportFacts, Spending, TrialFacts, Winner
 from lepton_ray.report.predictions import Predictions
@@ -95,10 +95,7 @@ def sentences_of(prepared: Prepared) -> list[str]:
     ]
     if prepared.rejected:
         said.append(f"{prepared.rejected:,} ragged rows were kept aside in rejected.csv; the rest is used")
-    if prepared.unscored:
-        said.append(
-            f"{prepared.unscored:,} rows are of a class that no row to learn from has: they are left out of the score"
-        )
+    said += [f"! {sentence}" for sentence in _score_doubts(prepared)]
     if prepared.note:
         said.append(prepared.note)
     return [*said, *(f"! {sentence}" for sentence in in_short(prepared.plan.findings, prepared.profile))]
@@ -207,16 +204,24 @@ def data_facts(prepared: Prepared) -> DataFacts:
         target_counts=counts,
         target_range=None if counts else (float(y.min()), float(np.median(y)), float(y.max())),
         cleaning=tuple(plan.describe()),
-        findings=(*in_short(plan.findings, prepared.profile), *_left_out(prepared)),
+        findings=(*in_short(plan.findings, prepared.profile), *_score_doubts(prepared)),
     )
 
 
-def _left_out(prepared: Prepared) -> tuple[str, ...]:
-    """Rows that the score does not come from, and why."""
-    if not prepared.unscored:
-        return ()
-    rows = plural(prepared.unscored, "row")
-    return (f"{rows} kept apart for the score are of a class that no row to learn from has: left out of the score.",)
+def _score_doubts(prepared: Prepared) -> tuple[str, ...]:
+    """What makes the score other than it seems."""
+    said = []
+    if prepared.unscored:
+        rows = plural(prepared.unscored, "row")
+        said.append(f"{rows} kept apart are of a class that no row to learn from has, and are left out of the score.")
+    if prepared.twins:
+        names = row_numbers(prepared.plan)
+        rows = f"{plural(prepared.twins, 'row')} kept apart {'repeats' if prepared.twins == 1 else 'repeat'}"
+        said.append(
+            f"{rows} a row to learn from but for {' and '.join(map(repr, names))}, so the score may be too good: "
+            f"--drop {','.join(names)} puts equal rows on one side."
+        )
+    return tuple(said)
 
 
 def spending(course: Course, sealer: Sealer) -> Spending:

@@ -71,6 +71,7 @@ class Made:
             refit_seconds=lambda outcome: finishing.refit_seconds(outcome, self.desk.rungs, n_rows),
             room=Room(members=members),
             rng=np.random.default_rng(0),
+            value=self.course.value,
         )
         return finishing.finish(
             recipe,

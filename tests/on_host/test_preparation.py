@@ -12,7 +12,7 @@ import pytest
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.preparation import Prepared, open_table, plan_blocks, prepare, under_plan
-from lepton_ray.on_host.telling import sentences_of
+from lepton_ray.on_host.telling import data_facts, sentences_of
 from lepton_ray.table.passes import Count, InMemory, Rows
 from lepton_ray.table.schema import Kind, Task
 from tests.on_host.rows import Columns, columns, spec, write
@@ -170,7 +170,20 @@ def test_a_class_that_only_the_scored_rows_have_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "test.csv", test)
     found = prepared(tmp_path, columns(), test=str(path), **KEPT)
     assert found.held is not None and (found.unscored, len(found.held.y)) == (6, 113)
-    assert any("6 rows are of a class that no row to learn from has" in said for said in sentences_of(found))
+    assert any("6 rows kept apart are of a class that no row" in said for said in sentences_of(found))
+
+
+def test_rows_that_differ_in_their_number_alone_are_told(tmp_path: Path) -> None:
+    table = columns(700) | {f"more{n}": np.random.default_rng(n).normal(size=700).tolist() for n in range(3)}
+    table = {name: [*cells, *cells] for name, cells in table.items()}
+    table["row"] = [f"r{number}" for number in range(1400)]
+    found = prepared(tmp_path, table, drop="value")
+    assert found.held is not None and 0.5 * len(found.held.y) < found.twins < len(found.held.y)
+    told = [said for said in sentences_of(found) if "but for 'row'" in said and "--drop row puts" in said]
+    assert told and data_facts(found).findings[-1] in told[0]
+    mended = prepared(tmp_path, table, drop="value,row")
+    assert mended.twins == 0 and not any("--drop" in said for said in sentences_of(mended))
+    assert prepared(tmp_path, columns(), drop="value").twins == 0
 
 
 def test_weights_follow_their_rows(tmp_path: Path) -> None:

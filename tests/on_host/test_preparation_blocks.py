@@ -55,7 +55,7 @@ def table(rows: int) -> pa.Table:
         "churn": y,
     }
     level = np.where(np.arange(rows) % (rows // 7) == 5, "peak", "low")
-    columns["level"] = np.where(np.arange(rows) % 15_000 == 9, "Few", level)
+    columns["level"] = np.where(np.arange(rows) % (rows // 2) == 9, "Few", level)
     whole = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
     return pa.concat_tables([whole, whole.slice(10, 50)])
 
