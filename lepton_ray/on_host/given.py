@@ -26,6 +26,8 @@ from lepton_ray.table.source import open_source
 
 FEWEST_GROUPS = 50
 """Different rows from which equal ones are kept in one fold."""
+FEWEST_REPEATED = 100
+"""Rows from which a cross-validation is repeated with other folds; with fewer the choice is coarse in any case."""
 NOTHING_IN_IT = (Reason.BLANK, Reason.CONSTANT, Reason.NESTED)
 
 
@@ -99,7 +101,7 @@ def dealt_folds(table: pa.Table, strata: np.ndarray, seed: int) -> np.ndarray:
     distinct, first, places = np.unique(keys, return_index=True, return_inverse=True)
     if len(distinct) < FEWEST_GROUPS:
         first = places = np.arange(len(keys))
-    repeats = REPEATS if len(keys) < REPEATED_BELOW else 1
+    repeats = REPEATS if FEWEST_REPEATED <= len(keys) < REPEATED_BELOW else 1
     folds = np.empty((len(first), repeats), np.int64)
     for repeat in range(repeats):
         order = np.lexsort((np.arange(len(first)), mix(keys[first], repeat), strata[first]))

@@ -40,8 +40,10 @@ SMALL_ROWS, SHORT_SECONDS = 2_000, 30.0
 """Below either, to start a process and Ray costs more than they bring."""
 ONE_CORE_ROWS, ONE_CORE_SECONDS = 20_000, 60.0
 """Up to both, one core is enough."""
-ROWS_PER_CONFIGURATION, FEWEST_CONFIGURATIONS = 10, 4
+ROWS_PER_CONFIGURATION, FEWEST_CONFIGURATIONS = 20, 4
 """Rows that one more configuration is worth trying for: with fewer, the best of many is the luckiest."""
+SHORTEST_LEASE_SECONDS = 10.0
+"""As far as the wall allows: the first trial of a family imports it here, with no worker to have done so before."""
 KEPT_SHARE, LONGEST_KEPT_SECONDS = 0.3, 1.2
 """Of the wall: kept for choosing a blend and sealing it; its refits are reserved beside."""
 SLACK_SHARE, LONGEST_SLACK_SECONDS = 0.05, 0.15
@@ -102,27 +104,30 @@ class Silent:
 class Here:
     """A worker that is this process: a task begins when its end is asked for.
 
-    ``endless``: leases do not end, so that what comes of a task depends on no clock.
+    Args:
+        latest: the second until which a short lease may be stretched; None: leases do not end, so that what comes of a
+            task depends on no clock.
     """
 
-    def __init__(self, bench: Bench, *, endless: bool) -> None:
+    def __init__(self, bench: Bench, latest: float | None) -> None:
         self._bench = bench
-        self._endless = endless
+        self._latest = latest
         self._given: tuple[dict[str, Any], Lease] | None = None
 
     def ready_within(self, timeout: float) -> bool:
         return True
 
     def submit(self, task: dict[str, Any], lease: Lease) -> None:
-        self._given = task, replace(lease, until=inf) if self._endless else lease
+        self._given = task, lease
 
     def poll(self, timeout: float) -> Ended | None:
         """Carry the task out, however long it takes."""
         assert self._given is not None
         (task, lease), self._given = self._given, None
         started = self._bench.now()
+        until = inf if self._latest is None else max(lease.until, min(started + SHORTEST_LEASE_SECONDS, self._latest))
         try:
-            value = self._bench.run(task, lease)
+            value = self._bench.run(task, replace(lease, until=until))
         except Exception as fault:  # a family may raise anything, as in a worker
             return Ended(task, Status.FAILED, None, f"{type(fault).__name__}: {fault}", started, self._bench.now())
         return Ended(task, Status.DONE, value, "", started, self._bench.now())
@@ -155,7 +160,7 @@ def search(
         kept = min(KEPT_SHARE * budget.wall_seconds, LONGEST_KEPT_SECONDS)
         slack = min(SLACK_SHARE * budget.wall_seconds, LONGEST_SLACK_SECONDS)
         desk = open_desk(course, prepared, sealer, kept=kept, probed=not endless)
-        here = cast(Worker, Here(Bench(course.folder.scratch), endless=endless))
+        here = cast(Worker, Here(Bench(course.folder.scratch), None if endless else budget.wall_seconds - kept))
 
         def hand_over() -> bool:
             trials = [outcome.trial for outcome in desk.outcomes()]

@@ -197,6 +197,7 @@ def test_a_clock_has_no_say_where_there_is_no_wall(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(LinearFamily, "fit", fit)
     monkeypatch.setattr("lepton_ray.search.desk.LEASE_FACTOR", 0.0)
     monkeypatch.setattr("lepton_ray.search.desk.SHORTEST_LEASE_SECONDS", 0.0)
+    monkeypatch.setattr("lepton_ray.on_host.in_process.SHORTEST_LEASE_SECONDS", 0.0)
     LeptonRegressor(max_trials=1).fit(*rows())
     assert asked and not any(asked)
     LeptonRegressor(max_trials=1, deadline="5s").fit(*rows())
