@@ -280,7 +280,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
     )
     workers = [hands.worker]
     expected = sum(finishing.refit_seconds(outcome, desk.rungs, n_rows) for outcome, _ in recipe.members)
-    if side_by_side and expected > WORKER_SECONDS:
+    if side_by_side and prepared.how != "test_file" and expected > WORKER_SECONDS:
         workers.append(start_worker(course, hands.memory_bytes))
     finished = finishing.finish(
         recipe,
@@ -293,6 +293,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         n_rows=n_rows,
         trials=desk.tried(),
         held_rows=held_rows,
+        learn_held=prepared.how != "test_file",
     )
     if held_rows == 0:
         rng = np.random.default_rng(course.spec.seed)

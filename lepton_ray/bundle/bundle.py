@@ -87,7 +87,7 @@ class Bundle:
                 plan.schema,
                 manifest.problem,
                 tuple(
-                    Member(one.family, one.view, one.config, find_family(one.family).load(place), one.share)
+                    Member(one.family, one.view, one.config, find_family(one.family, fits=False).load(place), one.share)
                     for one, place in zip(manifest.members, homes, strict=True)
                 ),
                 {view: load_state(folder / "features", view) for view in manifest.views},

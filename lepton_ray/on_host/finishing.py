@@ -82,6 +82,7 @@ def finish(
     n_rows: int,
     trials: int,
     held_rows: int,
+    learn_held: bool = True,
 ) -> Finished:
     """Refit on the development rows for the score and on all rows for use, side by side, as far as ``until`` allows.
 
@@ -89,11 +90,12 @@ def finish(
         workers: one or two; with one the refits follow each other.
         n_rows: of the development part.
         held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
+        learn_held: whether the rows held out may be learned from in the end; a user's own test rows may not.
     """
     winner = recipe.winner
     if (scratch / "stop").exists():
         (scratch / "stop").unlink()
-    parts = ("dev", "all") if held_rows else ("dev",)
+    parts = ("dev", "all") if held_rows and learn_held else ("dev",)
     fitted: dict[str, set[str]] = {}
     if clock() + refit_seconds(winner, rungs, n_rows) / SPARE / MORE_ROWS <= until:
         fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts))
@@ -102,6 +104,7 @@ def finish(
     held_out = winner.held_out or {}
     for part, ended in fitted.items():
         worker = workers[parts.index(part) % len(workers)]
+        worker = worker if worker.ready_within(0.0) else workers[0]
         measured = held_out if part == "all" else None  # whoever saw the rows held out is not scored on them
         lease = Lease(f"{winner.trial.id}-seal", clock(), max(until, clock()) + SEAL_SECONDS)
         answer = _sealed(recipe.only(list(common or ended)), part, measured, worker, lease)
@@ -138,20 +141,25 @@ def _kept(sealer: Sealer) -> Facts:
 def _fitted(
     workers: Sequence[Worker], clock: Callable[[], float], recipe: Recipe, parts: tuple[str, ...], until: float
 ) -> dict[str, set[str]]:
-    """For each part the members that were fitted on it to the end; each worker has a part of its own, if there are
-    two, and the largest shares come first."""
-    queues: dict[int, list[tuple[str, Outcome]]] = {at: [] for at in range(len(workers))}
-    for outcome, _ in recipe.members:
-        for number, part in enumerate(parts):
-            queues[number % len(workers)].append((part, outcome))
+    """For each part the members that were fitted on it to the end, the largest shares first.
+
+    Each worker has a part of its own, if there are two, and takes from the other's when it is idle: one that has only
+    been started may not be there yet.
+    """
+    waiting = [(part, outcome) for outcome, _ in recipe.members for part in parts]
     running: dict[int, tuple[str, Outcome]] = {}
     done: dict[str, set[str]] = {}
-    while running or (any(queues.values()) and clock() < until):
+    while running or (waiting and clock() < until):
         for at, worker in enumerate(workers):
-            if at not in running and queues[at] and clock() < until:
-                part, outcome = running[at] = queues[at].pop(0)
-                task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
-                worker.submit(task, Lease(f"{outcome.trial.id}-{part}", clock(), until))
+            if at in running or not waiting or clock() >= until or not worker.ready_within(0.0):
+                continue
+            own = [entry for entry in waiting if parts.index(entry[0]) % len(workers) == at]
+            part, outcome = running[at] = (own or waiting)[0]
+            waiting.remove(running[at])
+            task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
+            worker.submit(task, Lease(f"{outcome.trial.id}-{part}", clock(), until))
+        if not running:
+            workers[0].ready_within(POLL_SECONDS)
         for at, (part, outcome) in list(running.items()):
             ended = workers[at].poll(POLL_SECONDS)
             if ended is not None:
