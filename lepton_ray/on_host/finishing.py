@@ -150,10 +150,11 @@ def _fitted(
     running: dict[int, tuple[str, Outcome]] = {}
     done: dict[str, set[str]] = {}
     while running or (waiting and clock() < until):
+        there = [at for at, worker in enumerate(workers) if worker.ready_within(0.0)]
         for at, worker in enumerate(workers):
-            if at in running or not waiting or clock() >= until or not worker.ready_within(0.0):
+            if at in running or not waiting or clock() >= until or at not in there:
                 continue
-            own = [entry for entry in waiting if parts.index(entry[0]) % len(workers) == at]
+            own = [entry for entry in waiting if parts.index(entry[0]) % len(there) == there.index(at)]
             part, outcome = running[at] = (own or waiting)[0]
             waiting.remove(running[at])
             task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
