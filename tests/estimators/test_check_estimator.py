@@ -18,6 +18,7 @@ EXPECTED_WITH_CLOCK = EXPECTED | {
 }
 
 
+@pytest.mark.exam
 @parametrize_with_checks(
     [LeptonClassifier(max_trials=2), LeptonRegressor(max_trials=2)], expected_failed_checks=lambda estimator: EXPECTED
 )

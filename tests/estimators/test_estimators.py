@@ -45,6 +45,7 @@ def rows(n_rows: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return X, X[:, 0] + X[:, 1] ** 2
 
 
+@pytest.mark.exam
 def test_the_examples_run() -> None:
     failed, tried = doctest.testmod(estimators)
     assert not failed and tried > 10
@@ -73,6 +74,7 @@ def test_no_row_is_lost_and_none_depends_on_its_neighbours(fitted: LeptonClassif
     assert np.isfinite(fitted.predict_proba(empty)).all()
 
 
+@pytest.mark.exam
 @pytest.mark.parametrize("form", [pl.from_pandas, lambda frame: pa.Table.from_pandas(frame, preserve_index=False)])
 def test_other_frames_say_the_same(fitted: LeptonClassifier, customers: Frame, form: Any) -> None:
     X, y = customers
@@ -81,6 +83,7 @@ def test_other_frames_say_the_same(fitted: LeptonClassifier, customers: Frame, f
     assert np.array_equal(other.predict_proba(form(X)), fitted.predict_proba(X))
 
 
+@pytest.mark.exam
 def test_a_copy_and_a_second_fit_say_the_same(fitted: LeptonClassifier, customers: Frame) -> None:
     X, y = customers
     said = fitted.predict_proba(X)
@@ -88,6 +91,7 @@ def test_a_copy_and_a_second_fit_say_the_same(fitted: LeptonClassifier, customer
     assert np.array_equal(clone(fitted).fit(X, y).predict_proba(X), said)
 
 
+@pytest.mark.process
 def test_another_process_says_the_same() -> None:
     code = (
         "import sys, numpy as np; from lepton_ray import LeptonRegressor\n"
@@ -100,6 +104,7 @@ def test_another_process_says_the_same() -> None:
     assert there == [here.tobytes().hex(), "False"]
 
 
+@pytest.mark.process
 def test_pipelines_and_parallel_cross_validation() -> None:
     X, y = rows(120)
     model = make_pipeline(StandardScaler(), LeptonClassifier(max_trials=1))
@@ -147,6 +152,7 @@ def test_an_array_of_words_is_a_table() -> None:
     assert model.predict([["red", 1.0, ""], ["blue", 2, "x"]]).tolist() == ["hot", "cold"]
 
 
+@pytest.mark.exam
 def test_a_weight_of_zero_is_an_absent_row() -> None:
     X, y = rows()
     weight = np.where(np.arange(80) < 60, 2.0, 0.0)

@@ -9,6 +9,7 @@ import pytest
 from lepton_ray.search.records import read_blends, read_records, recorded_tables
 from tests.search.recording import RECORDED
 
+pytestmark = pytest.mark.process
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TABLES = """
 - {table: "builtin:wine", target: cultivar, rows: 150}
