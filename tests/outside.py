@@ -55,7 +55,7 @@ class Done:
         return found
 
     def promised(self, kept: bool, unless: float = BUSY_SHARE) -> None:
-        """Check what is promised on cores of one's own; where others took such a share of them, a failure is skipped."""
+        """Check what is promised on cores of one's own; where others took such a share, a failure is skipped."""
         if not kept and self.others >= unless:
             told = f"it ended with {self.code} after {self.seconds:.1f} s: {(self.out or self.err)[:200]}"
             pytest.skip(f"other work took {self.others:.0%} of the cores while this ran; {told}")
