@@ -45,7 +45,6 @@ def table(rows: int = 600) -> tuple[np.ndarray, np.ndarray]:
     return X, np.where(X[:, 0] + np.nan_to_num(X[:, 2]) > 0.3, "?", "nan")
 
 
-@pytest.mark.skip(reason="an open ray.init in this process leaves its token to every later Ray: needs its own process")
 @pytest.mark.ray
 def test_a_run_of_its_own(no_border: None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -66,6 +65,7 @@ def open_ray() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.mark.skip(reason="an open ray.init in this process leaves its token to every later Ray: needs its own process")
 @pytest.mark.ray
 def test_a_guest_ends_nothing(
     no_border: None, open_ray: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
