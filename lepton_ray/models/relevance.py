@@ -25,6 +25,7 @@ from lepton_ray.table.schema import Problem, Task
 
 _ROWS, _LANDMARKS, _LEAST = 5000, 500, 50  # half as many landmarks as rows; twice the most: 5 times the time, no gain
 _FOLDS, _FEW = 5, 1000  # rows below which each fold judges in turn: one of few rows is a matter of chance
+_WORST_OF = 100  # one row in so many, the worst ones, does not judge
 _WIDE = 512  # columns of a group (n-grams) that are too many to be told apart
 _PENALTIES = (1e-2, 1e-1, 1.0, 10.0, 100.0)
 _SLOPES, _WIDE_SLOPES, _AT_ONCE = 2000, 100, 256  # rows at which slopes are taken; the latter where columns are many
@@ -139,7 +140,10 @@ class _Part:
         return cls(rest, targets[~out], away, targets[out])
 
     def taught(self, factors: Floats, *, last: bool) -> tuple[Floats, float]:
-        """Return the next factors, and the squared error on the judging rows with these ones."""
+        """Return the next factors, and the squared error on the judging rows with these ones, but for the worst 1 %.
+
+        Of 1,000 rows of diamonds one alone made 28 % of the error, and undid a round that helped the others by a third.
+        """
         lens = Lens(factors)
         seen, weight = lens.see(self.learning.X), self.learning.weights()
         kernel = Kernel.of(seen.rows(slice(0, min(_LANDMARKS, max(len(seen) // 2, _LEAST)))))
@@ -147,7 +151,8 @@ class _Part:
         F, F_judged = likeness @ whitening, kernel.likeness(lens.see(self.judged.X)) @ whitening
         best, least = np.zeros((F.shape[1], self.targets.shape[1])), float("inf")
         for solution, said in _ridges(F, self.targets, weight, F_judged):
-            error = float(self.judged.weights() @ np.sum((said - self.truth) ** 2, axis=1))
+            missed = np.sort(self.judged.weights() * np.sum((said - self.truth) ** 2, axis=1))
+            error = float(np.sum(missed[: len(missed) - len(missed) // _WORST_OF]))
             if error < least:
                 best, least = solution, error
         if last:

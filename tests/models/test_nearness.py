@@ -67,6 +67,15 @@ def test_a_round_that_does_not_help_is_undone() -> None:
     assert np.array_equal(learned_factors(X, noise, np.ones(1200), rounds=3, gain=0.005, stop=never), np.ones(8))
 
 
+def test_one_wild_row_does_not_undo_what_helps_the_others() -> None:
+    rng = np.random.default_rng(2)
+    X = Matrix(rng.normal(size=(1000, 6)), names=tuple("abcdef"))
+    targets = np.sin(2.0 * X.dense[:, :1])
+    targets[5] = 1000.0  # a judging row of the first fold
+    factors = learned_factors(X, targets, np.ones(1000), rounds=1, gain=0.005, stop=never)
+    assert factors[0] > 3.0 * factors[1:].max()
+
+
 def test_the_columns_of_a_wide_group_share_a_factor() -> None:
     X = rows(60, 900)
     targets = np.asarray(X.sparse[:, 0].toarray(), dtype=np.float64)
