@@ -14,6 +14,7 @@ from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyE
 from lepton_ray.models.registry import FAMILIES
 from lepton_ray.on_host import blending, finishing, messages, telling
 from lepton_ray.on_host import search as host_search
+from lepton_ray.on_host.concluding import conclude
 from lepton_ray.on_host.course import (
     REPORT_SECONDS,
     SERVE_SECONDS,
@@ -33,7 +34,6 @@ from lepton_ray.on_ray.port import Port
 from lepton_ray.on_ray.serving import FrontDoor, bring_up
 from lepton_ray.on_ray.session import Session, short_temp_dir
 from lepton_ray.search.desk import Desk
-from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec, Surroundings
 from lepton_ray.table.source import Source
@@ -261,41 +261,15 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
     sealer.update(stopped_because=reason)
     serving = SERVE_SECONDS if course.spec.serves else 0.0
     until = course.end - REPORT_SECONDS - serving
-    held_rows = 0 if prepared.held is None else len(prepared.held.y)
-    side_by_side = hands.cpus > 1 and held_rows > 0
-    problem, scratch, n_rows = prepared.plan.problem, course.folder.scratch, len(prepared.dev.y)
-    recipe = blending.recipe_of(
-        problem,
-        prepared.dev,
-        desk.outcomes(),
-        winner,
-        scratch,
-        refit_seconds=lambda outcome: finishing.refit_seconds(outcome, desk.rungs, n_rows),
-        room=Room(
-            refit_seconds=(until - course.clock()) / (1.0 if side_by_side or not held_rows else 2.0),
-            row_seconds=course.spec.row_seconds(course.meter.ledger.machine),
-        ),
-        rng=np.random.default_rng(course.spec.seed),
-        value=course.value,
-    )
-    workers = [hands.worker]
-    expected = sum(finishing.refit_seconds(outcome, desk.rungs, n_rows) for outcome, _ in recipe.members)
-    if side_by_side and prepared.how != "test_file" and expected > WORKER_SECONDS:
-        workers.append(start_worker(course, hands.memory_bytes))
-    finished = finishing.finish(
-        recipe,
-        workers,
-        sealer,
-        course.clock,
-        scratch=scratch,
-        rungs=desk.rungs,
-        until=until,
-        n_rows=n_rows,
-        trials=desk.tried(),
-        held_rows=held_rows,
-        learn_held=prepared.how != "test_file",
-    )
-    if held_rows == 0:
+    side_by_side = hands.cpus > 1 and prepared.held is not None and prepared.how != "test_file"
+
+    def hire(expected: float) -> list[Worker]:
+        more = side_by_side and expected > WORKER_SECONDS
+        return [hands.worker, *([start_worker(course, hands.memory_bytes)] if more else [])]
+
+    finished = conclude(course, prepared, desk, sealer, winner, hire=hire, until=until, side_by_side=side_by_side)
+    if prepared.held is None:
+        problem, scratch = prepared.plan.problem, course.folder.scratch
         rng = np.random.default_rng(course.spec.seed)
         late = lambda: course.clock() > until + REPORT_SECONDS / 3  # noqa: E731
         corrected = blending.cross_validated(problem, prepared.dev, desk.outcomes(), scratch, rng=rng, late=late)

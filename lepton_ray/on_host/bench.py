@@ -5,6 +5,7 @@ knows nothing about which driver asked, what a second costs, or what will be tri
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,14 @@ class Part:
 
 def open_bench(args: dict[str, Any]) -> "LateBench":
     """What a worker is started with: it may start before the scratch folder ``args["scratch"]`` is filled."""
-    return LateBench(Path(args["scratch"]))
+    scratch = Path(args["scratch"])
+    stay_in(scratch)
+    return LateBench(scratch)
+
+
+def stay_in(scratch: Path) -> None:
+    """Let what a library of this process leaves in its temporary folder lie in the run's own, and go with it."""
+    tempfile.tempdir = str(scratch)
 
 
 class LateBench:

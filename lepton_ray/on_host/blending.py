@@ -3,8 +3,9 @@
 It reads out-of-fold predictions from disk and asks ``search.ensemble``. It fits nothing and sees no held-out row.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ import numpy as np
 
 from lepton_ray.bundle.blend import tempered
 from lepton_ray.on_host.bench import Part
-from lepton_ray.on_host.out_of_fold import OutOfFold, out_of_fold, path_of
+from lepton_ray.on_host.out_of_fold import OutOfFold, load_folds, out_of_fold, path_of
 from lepton_ray.report.threshold import deciding_threshold
 from lepton_ray.report.value import Value
 from lepton_ray.search.bias import CorrectedScore, Judged, corrected_score
 from lepton_ray.search.ensemble import (
-    Blending,
     Candidate,
     Room,
     blended,
@@ -35,37 +35,61 @@ FEW_MEMBERS = 4
 """That a blend may have while its choice is being scored by repeating it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from the members is worked out once
 class Recipe:
     """The models to fit again, and how to blend them.
 
     Attributes:
         members: (trial's outcome, share), the largest first.
-        rows: (n,) development rows that were predicted out of fold; ``predictions`` (n,) or (n, k) of the blend there.
-        chosen: how the choice came about, None where only one trial could be read.
-        decided: the threshold that earns most on these rows and their number, where a value was given.
+        parts: trial id -> (n,) or (n, k), what each member said out of fold of ``rows``.
+        rows: (n,) development rows that were predicted out of fold; ``judged`` is the truth about them.
         repeats: how many times over each row was predicted.
+        value: what decisions are worth, where a threshold is to follow it.
+        calibrated: whether its probabilities are; the search seals its models as they are.
     """
 
     members: tuple[tuple[Outcome, float], ...]
-    temperature: float
+    problem: Problem
+    parts: Mapping[str, np.ndarray]
     rows: np.ndarray
-    predictions: np.ndarray
-    chosen: Blending | None = None
+    judged: Judged
     repeats: int = 1
-    decided: dict[str, Any] = field(default_factory=dict)
+    value: Value | None = None
+    calibrated: bool = True
 
     @property
     def winner(self) -> Outcome:
         """The member with the largest share."""
         return self.members[0][0]
 
-    def only(self, trials: Sequence[str]) -> "Recipe":
-        """The same with these members alone; at least one of them must be one."""
+    @cached_property
+    def temperature(self) -> float:
+        """What makes the blend as sure as it should be."""
+        if not self.calibrated or not self.problem.classes or len(self.rows) < FEWEST_CALIBRATION_ROWS:
+            return 1.0
+        return temperature_of(self.judged.y, self._blended(), self.judged.weight)
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """(n,) or (n, k) what the blend says of ``rows``."""
+        return tempered(self._blended(), self.temperature) if self.problem.classes else self._blended()
+
+    @cached_property
+    def decided(self) -> dict[str, Any]:
+        """The threshold that earns most on ``rows`` and their number, where a value was given."""
+        if self.value is None or self.problem.task is not Task.BINARY:
+            return {}
+        threshold = deciding_threshold(self.value, self.judged.y, self.predictions[:, 1])
+        return {"threshold": threshold, "rows": len(self.rows)}
+
+    def only(self, trials: Collection[str]) -> "Recipe":
+        """The blend of these members alone; at least one of them must be one."""
         kept = [(outcome, share) for outcome, share in self.members if outcome.trial.id in trials]
         whole = sum(share for _, share in kept)
-        members = tuple((outcome, share / whole) for outcome, share in kept)
-        return replace(self, members=members)
+        return replace(self, members=tuple((outcome, share / whole) for outcome, share in kept))
+
+    def _blended(self) -> np.ndarray:
+        return blended([(outcome.trial.id, share) for outcome, share in self.members], self.parts)
 
 
 def recipe_of(
@@ -88,7 +112,7 @@ def recipe_of(
     """
     own = out_of_fold(path_of(scratch, champion.trial.id))
     if own is None:
-        return Recipe(((champion, 1.0),), 1.0, np.empty(0, np.int64), np.empty(0))
+        return replace(as_sealed(problem, part, champion, scratch, value), calibrated=True)
     rivals = [one for one in outcomes if one.state == DONE and one.trial.rung == champion.trial.rung]
     found = {one.trial.id: (one, seen) for one in rivals if (seen := _same_rows(scratch, one, own)) is not None}
     found[champion.trial.id] = champion, own
@@ -97,17 +121,23 @@ def recipe_of(
     ]
     judged = judged_rows(part, own.rows)
     chosen = choose(METRICS[problem.metric], judged, candidates, room=room, rng=rng)
-    predictions = blended(chosen.shares, {name: seen.mean for name, (_, seen) in found.items()})
-    temperature = 1.0
-    if problem.classes and len(own.rows) >= FEWEST_CALIBRATION_ROWS:
-        temperature = temperature_of(judged.y, predictions, judged.weight)
-        predictions = tempered(predictions, temperature)
     members = tuple((found[name][0], share) for name, share in chosen.shares)
-    decided = {}
-    if value is not None and problem.task is Task.BINARY:
-        threshold = deciding_threshold(value, judged.y, predictions[:, 1])
-        decided = {"threshold": threshold, "rows": len(own.rows)}
-    return Recipe(members, temperature, own.rows, predictions, chosen, len(own.predictions), decided)
+    parts = {name: found[name][1].mean for name, _ in chosen.shares}
+    return Recipe(members, problem, parts, own.rows, judged, len(own.predictions), value)
+
+
+def as_sealed(problem: Problem, part: Part, outcome: Outcome, scratch: Path, value: Value | None) -> Recipe:
+    """One trial as the search sealed it; where it was cut short, by what it said of the rows that it came to."""
+    path = path_of(scratch, outcome.trial.id)
+    whole = out_of_fold(path)
+    if whole is not None:
+        rows, said, repeats = whole.rows, whole.mean, len(whole.predictions)
+    else:
+        folds, repeats = load_folds(path), 1
+        rows = np.concatenate([fold.rows for fold in folds])
+        said = np.concatenate([fold.prediction for fold in folds])
+    judged, parts = judged_rows(part, rows), {outcome.trial.id: said}
+    return Recipe(((outcome, 1.0),), problem, parts, rows, judged, repeats, value, calibrated=False)
 
 
 def cross_validated(

@@ -72,6 +72,7 @@ def refit_seconds(outcome: Outcome, rungs: Sequence[Rung], n_rows: int) -> float
 
 def finish(
     recipe: Recipe,
+    sealed_before: Recipe,
     workers: Sequence[Worker],
     sealer: Sealer,
     clock: Callable[[], float],
@@ -82,46 +83,58 @@ def finish(
     n_rows: int,
     trials: int,
     held_rows: int,
-    learn_held: bool = True,
+    learn_held: bool,
 ) -> Finished:
     """Refit on the development rows for the score and on all rows for use, side by side, as far as ``until`` allows.
 
     Args:
+        sealed_before: the trial whose bundle the search left; it stays where no refit ends in time.
         workers: one or two; with one the refits follow each other.
         n_rows: of the development part.
         held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
-        learn_held: whether the rows held out may be learned from in the end; a user's own test rows may not.
+        learn_held: whether the rows held out may be learned from in the end.
     """
-    winner = recipe.winner
+    champion = sealed_before.winner
     if (scratch / "stop").exists():
         (scratch / "stop").unlink()
     parts = ("dev", "all") if held_rows and learn_held else ("dev",)
     fitted: dict[str, set[str]] = {}
-    if clock() + refit_seconds(winner, rungs, n_rows) / SPARE / MORE_ROWS <= until:
+    if clock() + refit_seconds(recipe.winner, rungs, n_rows) / SPARE / MORE_ROWS <= until:
         fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts))
-    common = set.intersection(*fitted.values()) if fitted else set()
+    kept, ready = _whole(recipe, fitted)
     sealed: dict[str, Facts] = {}
-    held_out = winner.held_out or {}
-    for part, ended in fitted.items():
+    held_out = champion.held_out or {}
+    for part in ready:
         worker = workers[parts.index(part) % len(workers)]
         worker = worker if worker.ready_within(0.0) else workers[0]
         measured = held_out if part == "all" else None  # whoever saw the rows held out is not scored on them
-        lease = Lease(f"{winner.trial.id}-seal", clock(), max(until, clock()) + SEAL_SECONDS)
-        answer = _sealed(recipe.only(list(common or ended)), part, measured, worker, lease)
+        lease = Lease(f"{kept.winner.trial.id}-seal", clock(), max(until, clock()) + SEAL_SECONDS)
+        answer = _sealed(kept, part, measured, worker, lease)
         if answer is not None:
             sealed[part], held_out = answer, answer["held_out"]
             sealer.seal(Path(answer["bundle"]), held_out, trials=trials)
     fitted_on = "all" if "all" in sealed or (sealed and not held_rows) else "development" if sealed else "search"
-    kept = recipe.only(list(common or {winner.trial.id}))
-    name = "blend-dev" if "dev" in sealed else winner.trial.id
+    name = "blend-dev" if "dev" in sealed else champion.trial.id
     return Finished(
-        kept,
+        kept if sealed else sealed_before,
         held_out,
         fitted_on,
         (sealed.get("dev") or sealed.get("all") or _kept(sealer)).get("importances"),
         scratch / "predictions" / f"{name}.npy" if held_rows else None,
-        note_of(fitted_on, rungs[winner.trial.rung], n_rows, held_rows),
+        note_of(fitted_on, rungs[champion.trial.rung], n_rows, held_rows),
     )
+
+
+def _whole(recipe: Recipe, fitted: dict[str, set[str]]) -> tuple[Recipe, tuple[str, ...]]:
+    """The blend that can be sealed, and on which parts: the members that are there on all of them, else those of the
+    first part alone, for a score must be that of the model it stands beside."""
+    if not fitted:
+        return recipe, ()
+    common = set.intersection(*fitted.values())
+    if common:
+        return recipe.only(common), tuple(fitted)
+    first = next(iter(fitted))
+    return recipe.only(fitted[first]), (first,)
 
 
 def note_of(fitted_on: str, rung: Rung, n_rows: int, held_rows: int) -> str:

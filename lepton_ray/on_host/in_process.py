@@ -10,8 +10,6 @@ from math import inf
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from lepton_ray.bundle.carried import Carried
 from lepton_ray.errors import SearchError
 from lepton_ray.money.budget import Budget
@@ -20,9 +18,10 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
 from lepton_ray.money.receipt import Receipt
-from lepton_ray.on_host import blending, finishing, telling
 from lepton_ray.on_host import search as host_search
+from lepton_ray.on_host import telling
 from lepton_ray.on_host.bench import Bench
+from lepton_ray.on_host.concluding import conclude
 from lepton_ray.on_host.course import Course, Progress
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.preparation import Prepared
@@ -32,7 +31,6 @@ from lepton_ray.on_host.short_lived import short_lived_folder
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status, Worker
 from lepton_ray.search.desk import Desk
-from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec, Surroundings
 
@@ -198,30 +196,9 @@ def _course(spec: RunSpec, around: Surroundings, budget: Budget, place: Path, *,
 
 def _finish(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, here: Worker, *, until: float) -> Outcome:
     """Blend the best and fit them again on all rows, as far as ``until`` allows; leave it in the course's folder."""
-    champion, n_rows = desk.best(), len(prepared.dev.y)
+    champion = desk.best()
     if champion is None:
         reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in desk.outcomes()})
         raise SearchError(f"No model could be fitted ({'; '.join(reasons)[:400]}).", "Check the features.")
-    recipe = blending.recipe_of(
-        prepared.plan.problem,
-        prepared.dev,
-        desk.outcomes(),
-        champion,
-        course.folder.scratch,
-        refit_seconds=lambda outcome: finishing.refit_seconds(outcome, desk.rungs, n_rows),
-        room=Room(refit_seconds=until - course.clock()),
-        rng=np.random.default_rng(course.spec.seed),
-    )
-    finishing.finish(
-        recipe,
-        [here],
-        sealer,
-        course.clock,
-        scratch=course.folder.scratch,
-        rungs=desk.rungs,
-        until=until,
-        n_rows=n_rows,
-        trials=desk.tried(),
-        held_rows=0,
-    )
+    conclude(course, prepared, desk, sealer, champion, hire=lambda expected: [here], until=until)
     return champion

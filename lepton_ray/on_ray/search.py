@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from lepton_ray.money.lease import Lease
-from lepton_ray.on_host.bench import Bench, task_of
+from lepton_ray.on_host.bench import Bench, stay_in, task_of
 from lepton_ray.on_host.opening import LATE_SECONDS
 from lepton_ray.on_host.worker import limit_memory
 from lepton_ray.search.desk import Desk
@@ -41,6 +41,7 @@ class TrialActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         limit_memory(config["memory_bytes"])
+        stay_in(Path(config["scratch"]))
         self._bench = Bench(Path(config["scratch"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ replacement, the model that lowers the blend's error most. Here a member also ha
 and of one row at the endpoint, which must fit what is left of each. It knows nothing about families, files or clocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,7 @@ def choose(
     return Blending(found.shares, found.single, found.error, found.single_error, sure)
 
 
-def blended(shares: Sequence[tuple[str, float]], predictions: dict[str, np.ndarray]) -> np.ndarray:
+def blended(shares: Sequence[tuple[str, float]], predictions: Mapping[str, np.ndarray]) -> np.ndarray:
     """The weighted mean of the members' predictions."""
     return np.asarray(sum(share * predictions[name] for name, share in shares))
 

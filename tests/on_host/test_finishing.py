@@ -19,6 +19,7 @@ from lepton_ray.on_host.preparation import prepare
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status
+from lepton_ray.search.bias import Judged
 from lepton_ray.search.ensemble import Room
 from lepton_ray.search.rungs import Rung
 from lepton_ray.table.schema import Task
@@ -32,6 +33,7 @@ class Here:
 
     bench: Bench
     lose: tuple[str, ...] = ()
+    lose_pairs: tuple[tuple[str, str], ...] = ()
     given: list[tuple[dict[str, Any], Lease]] = field(default_factory=list)
 
     def ready_within(self, timeout: float) -> bool:
@@ -42,7 +44,8 @@ class Here:
 
     def poll(self, timeout: float) -> Ended:
         task, lease = self.given[-1]
-        if task["kind"] != "seal" and (task.get("rows") in self.lose or task["trial"]["family"] in self.lose):
+        fit = () if task["kind"] == "seal" else (task.get("rows"), task["trial"]["family"])
+        if set(fit) & set(self.lose) or fit in self.lose_pairs:
             return Ended(task, Status.KILLED, None, "it outlived its lease and was killed", lease.started, lease.until)
         value = self.bench.run(task, lease)
         return Ended(task, Status.DONE, json.loads(json.dumps(value)), "", lease.started, lease.until)
@@ -73,8 +76,12 @@ class Made:
             rng=np.random.default_rng(0),
             value=self.course.value,
         )
+        sealed = blending.as_sealed(
+            self.prepared.plan.problem, self.prepared.dev, self.desk.best(), self.course.folder.scratch, None
+        )
         return finishing.finish(
             recipe,
+            sealed,
             [self.worker],  # type: ignore[list-item]
             self.sealer,
             self.course.clock,
@@ -84,6 +91,7 @@ class Made:
             n_rows=n_rows,
             trials=3,
             held_rows=0 if self.prepared.held is None else len(self.prepared.held.y),
+            learn_held=self.prepared.how != "test_file",
         )
 
     @property
@@ -148,7 +156,8 @@ def blend(made: Made, *names: str) -> blending.Recipe:
     """These trials in equal shares, whatever the search would have chosen."""
     outcomes = [outcome for outcome in made.desk.outcomes() if outcome.trial.id in names]
     members = tuple((outcome, 1 / len(outcomes)) for outcome in outcomes)
-    return blending.Recipe(members, 1.0, np.arange(2), np.zeros((2, 2)))
+    parts = {name: np.full((2, 2), 0.5) for name in names}
+    return blending.Recipe(members, made.prepared.plan.problem, parts, np.arange(2), Judged(np.array([0, 1])))
 
 
 def test_a_member_whose_refit_did_not_end_leaves_the_blend_to_the_others(tmp_path: Path) -> None:
@@ -159,6 +168,29 @@ def test_a_member_whose_refit_did_not_end_leaves_the_blend_to_the_others(tmp_pat
     (only,) = Bundle.load(made.result["bundle"]).manifest.members
     assert (only.family, only.share) == ("linear", 1.0) and found.fitted_on == "all"
     assert [outcome.trial.family for outcome, _ in found.recipe.members] == ["linear"]
+
+
+def test_where_no_refit_ends_the_champion_stays_with_its_own_score(tmp_path: Path) -> None:
+    """The blend may be led by a trial that was never the best so far: it has no bundle and no score of its own."""
+    made = searched(tmp_path, trials=9, families="linear,lightgbm")
+    other = next(one for one in made.desk.outcomes() if one.trial.id != made.desk.best().trial.id)
+    recipe = blend(made, other.trial.id)
+    recipe = replace(recipe, members=((replace(other, held_out=None, bundle=None), 1.0),))
+    made.worker.lose = ("dev", "all")
+    found = made.finish(recipe=recipe)
+    assert found.fitted_on == "search" and found.recipe.winner is made.desk.best()
+    assert found.held_out == made.desk.best().held_out and found.predictions.exists()
+    assert found.recipe.temperature == 1.0 and len(found.recipe.predictions) == len(found.recipe.rows)
+
+
+def test_a_score_stands_beside_the_model_that_it_measures(tmp_path: Path) -> None:
+    made = searched(tmp_path, trials=9, families="linear,lightgbm")
+    first = {outcome.trial.family: outcome.trial.id for outcome in reversed(made.desk.outcomes())}
+    made.worker.lose_pairs = (("dev", "lightgbm"), ("all", "linear"))
+    found = made.finish(recipe=blend(made, first["linear"], first["lightgbm"]))
+    bundle = Bundle.load(made.result["bundle"])
+    assert found.fitted_on == "development" and bundle.manifest.facts["fitted_on"] == "dev"
+    assert [member.family for member in bundle.manifest.members] == ["linear"]
 
 
 def test_no_time_leaves_the_model_of_the_search(tmp_path: Path) -> None:
