@@ -20,7 +20,6 @@ from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, write_bundle
 from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
-from lepton_ray.models.family import Model
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.out_of_fold import load_folds, path_of, save_folds
@@ -178,11 +177,11 @@ class Bench:
         )
         fit_seconds = self.now() - begun
         save_folds(path_of(self.scratch, trial.id), found.folds)
+        member = Member(trial.family, family.view, {**trial.config, **found.effort}, found.model)
+        blend = Blend(self.plan.schema, self.problem, (member,), {family.view: state})
         bundle, held_out = None, None
         if task["beat"] is None or beats(found.fold_errors, task["beat"]):
             folder = self.scratch / "sealed" / trial.id
-            member = Member(trial.family, family.view, {**trial.config, **found.effort}, found.model)
-            blend = Blend(self.plan.schema, self.problem, (member,), {family.view: state})
             held_out = self._held_out(folder.name, blend, fallback=found.score)
             self._seal(folder, blend, held_out, self._decided(found.folds))
             bundle = str(folder)
@@ -198,7 +197,7 @@ class Bench:
             effort=found.effort,
             fits=len(found.folds) - len(before),
             fit_seconds=fit_seconds,
-            row_seconds=row_seconds(found.model, matrix),
+            row_seconds=row_seconds(blend, self.dev.table),
             reason="" if found.complete else "its lease ended; the best so far counts",
             bundle=bundle,
             held_out=held_out,
@@ -288,12 +287,12 @@ class Bench:
         )
 
 
-def row_seconds(model: Model, matrix: Matrix) -> float:
-    """How long one row takes to predict: the shortest of a few."""
-    row, taken = matrix.rows(slice(0, 1)), []
+def row_seconds(blend: Blend, clean: pa.Table) -> float:
+    """How long one clean row takes to predict, features included: the shortest of a few."""
+    row, taken = clean.slice(0, 1), []
     for _ in range(TIMINGS):
         before = time.perf_counter()
-        model.predict(row)
+        blend.predict(row)
         taken.append(time.perf_counter() - before)
     return min(taken)
 

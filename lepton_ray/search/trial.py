@@ -46,7 +46,7 @@ class Outcome:
         effort: what the fit settled on, merged into the config of a refit (``{"rounds": 137}``).
         fit_seconds: of those, what fitting and judging took; the rest went to features and sealing. None: not told.
         fits: folds that its seconds paid for; those of its parent are not fitted again.
-        row_seconds: of predicting one row, features not counted.
+        row_seconds: of predicting one clean row, features included.
         bundle: path of the bundle it sealed when it was the best so far, else None.
         held_out: the sealed bundle's score, interval and baseline; no decision reads it.
     """
