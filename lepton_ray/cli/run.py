@@ -48,9 +48,7 @@ def run(
     spend_it_all: Annotated[
         bool, typer.Option("--spend-it-all", help="Search to the end of the budget, whatever the next cent buys.")
     ] = False,
-    max_latency: Annotated[
-        str | None, typer.Option(help="The most that one prediction may take, HTTP not counted: 20ms.")
-    ] = None,
+    max_latency: Annotated[str | None, typer.Option(help="The most one prediction may take before HTTP: 20ms.")] = None,
     max_usd_per_1000: Annotated[
         str | None, typer.Option("--max-usd-per-1000", help="The most that 1,000 predictions may cost: 0.0005.")
     ] = None,

@@ -37,7 +37,7 @@ class Candidate:
     Attributes:
         predictions: out of fold, (n,) or (n, k), over the same rows for every candidate.
         refit_seconds: of fitting it again on all rows.
-        row_seconds: of one prediction, its features included: members that share them count them twice, on the safe side.
+        row_seconds: of one prediction, its features included, which members that share them count twice.
     """
 
     id: str
