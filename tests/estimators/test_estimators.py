@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -106,9 +106,18 @@ def test_another_process_says_the_same() -> None:
 
 @pytest.mark.process
 def test_pipelines_and_parallel_cross_validation() -> None:
+    code = (
+        "from sklearn.model_selection import cross_val_score\n"
+        "from tests.estimators.test_estimators import LeptonClassifier, StandardScaler, make_pipeline, rows\n"
+        "X, y = rows(120)\n"
+        "model = make_pipeline(StandardScaler(), LeptonClassifier(max_trials=1))\n"
+        "assert (cross_val_score(model, X, y > 1, cv=2, n_jobs=2) > 0.6).all()"
+    )
+    root = Path(__file__).parents[2]  # joblib's processes live as long as the one that asked for them
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
     X, y = rows(120)
     model = make_pipeline(StandardScaler(), LeptonClassifier(max_trials=1))
-    assert (cross_val_score(model, X, y > 1, cv=2, n_jobs=2) > 0.6).all()
     families = {"families": ["constant", "linear"]}
     found = GridSearchCV(LeptonRegressor(max_trials=1), families, cv=2).fit(X, X[:, 0])
     assert found.best_params_ == {"families": "linear"}
