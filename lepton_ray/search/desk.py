@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.lease import Lease
 from lepton_ray.search.cost import CostModel, Size
-from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best
+from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best, by_name, to_beat
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import KILLED, SKIPPED, Outcome, Trial
 
@@ -27,7 +27,7 @@ class Assignment:
     """A trial to be run now, under this lease.
 
     Attributes:
-        beat: the fold errors of the best so far.
+        beat: the fold errors that win the title, see ``policy.to_beat``.
         begun: its driver has said that a worker has taken it up.
     """
 
@@ -118,7 +118,7 @@ class Desk:
         found, end = self.best(), self._lease_end(trial, now)
         if found is None:
             end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
-        beat = found.fold_errors if found is not None and found.trial.rung >= trial.rung else None
+        beat = None if found is None else to_beat(trial, found, by_name(self._outcomes))
         given = Assignment(trial, Lease(trial.id, now, max(now, min(now + seconds, end))), beat)
         self._running[trial.id] = given
         return given
@@ -174,7 +174,7 @@ class Desk:
     def best(self) -> Outcome | None:
         """The best of those that left a bundle."""
         with self._lock:
-            return best(outcome for outcome in self._outcomes if outcome.bundle is not None)
+            return best((outcome for outcome in self._outcomes if outcome.bundle is not None), self._outcomes)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         with self._lock:

@@ -1,9 +1,9 @@
 """Which trial is next: a pure function of what has been tried. It knows nothing about workers, clocks or money.
 
 The order is the floor first (constant, linear), then each family's own list of configurations turn by turn, then
-draws from the families' spaces, the better family more often. The best third of a rung, and the best of each family,
-is promoted to the next as soon as it is known (asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, with
-η = 3).
+draws from the families' spaces, the better family more often. The best third of a rung, and where that is cheap the
+best of each family, is promoted to the next as soon as it is known (asynchronous successive halving, Li et al. 2020,
+arXiv:1810.05934, with η = 3).
 """
 
 import json
@@ -72,6 +72,8 @@ class PromotionPolicy:
         portfolio: (family, config) in the order of trial.
         draw: family name and generator to a config of its space, or None where the family has none.
         last_rung: index of the rung whose errors choose the winner.
+        leaders: whether the best of each family is promoted beside the best third: where a rung is more folds of the
+            same rows that is cheap, and a blend lives on models that differ.
         economy: when to stop although there is money left; None: never.
     """
 
@@ -79,6 +81,7 @@ class PromotionPolicy:
     draw: Callable[[str, np.random.Generator], Config | None]
     last_rung: int
     seed: int
+    leaders: bool = True
     economy: Economy | None = None
 
     def decide(self, seen: Snapshot, fits: Fits) -> Decision:
@@ -112,8 +115,8 @@ class PromotionPolicy:
                     yield Trial(name, family, drawn, rung=0)
 
     def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
-        """From the highest rung down, so that what is nearest to its end is ended first; on each the best of every
-        family in the better half before the second best of any: a blend lives on models that differ."""
+        """From the highest rung down, so that what is nearest to its end is ended first; on each, with ``leaders``, the
+        best of every family in the better half before the second best of any."""
         promoted = {t.parent for t in [*(o.trial for o in seen.outcomes), *seen.running] if t.parent is not None}
         for rung in reversed(range(self.last_rung)):
             there = sorted(
@@ -123,7 +126,7 @@ class PromotionPolicy:
             if allowed == 0:
                 continue
             leaders = {o.trial.family: o for o in reversed(there[: (len(there) + 1) // 2])}
-            wanted = sorted(leaders.values(), key=lambda o: (o.error, o.trial.id))
+            wanted = sorted(leaders.values(), key=lambda o: (o.error, o.trial.id)) if self.leaders else []
             if sum(outcome.trial.id in promoted for outcome in there) < allowed:
                 wanted += there[:allowed]
             for outcome in wanted:
@@ -132,20 +135,49 @@ class PromotionPolicy:
                     yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
 
 
-def best(outcomes: Iterable[Outcome]) -> Outcome | None:
-    """The one that holds the title after all bouts, in the order in which they ended."""
+def best(outcomes: Iterable[Outcome], lineage: Iterable[Outcome] | None = None) -> Outcome | None:
+    """The one that holds the title after all bouts, in the order in which they ended.
+
+    Args:
+        lineage: all outcomes, among them the ancestors of those that may hold it; None: these are all.
+    """
+    told = list(outcomes)
+    known = by_name(told if lineage is None else lineage)
     champion: Outcome | None = None
-    for outcome in outcomes:
-        if outcome.usable and (champion is None or succeeds(outcome, champion)):
+    for outcome in told:
+        if outcome.usable and (champion is None or succeeds(outcome, champion, known)):
             champion = outcome
     return champion
 
 
-def succeeds(outcome: Outcome, champion: Outcome) -> bool:
-    """Whether it takes the title: a higher rung does, an equal one by lower errors; the constant is to be beaten."""
-    if outcome.trial.rung == champion.trial.rung or champion.trial.family == "constant":
-        return beats(outcome.fold_errors, champion.fold_errors)
-    return outcome.trial.rung > champion.trial.rung
+def succeeds(outcome: Outcome, champion: Outcome, known: Mapping[str, Outcome]) -> bool:
+    """Whether it takes the title; the constant is to be beaten by anyone."""
+    if outcome.trial.rung < champion.trial.rung and champion.trial.family != "constant":
+        return False
+    bar = to_beat(outcome.trial, champion, known)
+    return bar is None or beats(outcome.fold_errors, bar)
+
+
+def to_beat(trial: Trial, champion: Outcome, known: Mapping[str, Outcome]) -> tuple[float, ...] | None:
+    """The fold errors that a trial must beat for the title: None where it has won already, () where it cannot win.
+
+    At the champion's own rung, or against the constant, they are the champion's. A trial from a higher rung is compared
+    where both were judged: by its ancestor at the champion's rung, which must be the champion or have beaten it. To be
+    judged on more rows is no merit by itself.
+    """
+    if trial.rung <= champion.trial.rung or champion.trial.family == "constant":
+        return champion.fold_errors
+    ancestor = known.get(trial.parent or "")
+    while ancestor is not None and ancestor.trial.rung > champion.trial.rung:
+        ancestor = known.get(ancestor.trial.parent or "")
+    if ancestor is None:
+        return ()
+    won = ancestor.trial.id == champion.trial.id or beats(ancestor.fold_errors, champion.fold_errors)
+    return None if won else ()
+
+
+def by_name(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    return {outcome.trial.id: outcome for outcome in outcomes}
 
 
 def _families_by_merit(outcomes: Sequence[Outcome], rng: np.random.Generator) -> list[str]:

@@ -19,6 +19,8 @@ from lepton_ray.table.schema import Problem
 PORTFOLIO_FILE = "portfolio.json"
 ROWS_SCALE, COLUMNS_SCALE, CLASSES_SCALE = 1.4, 1.4, 1.0
 """Natural logarithms that count as one step apart: a factor of four in rows and columns, 2.7 in classes."""
+FARTHEST = 2.0
+"""Steps beyond which an order says little: what is best on 1,500 rows is not on 300,000."""
 FOREIGN = 2.0
 """How far, in such steps, a regression is from a classification."""
 
@@ -56,6 +58,11 @@ class Portfolio:
             return []
         _, order = min(kin, key=lambda entry: entry[0].distance(place))
         return [self.configs[number] for number in order]
+
+    def reaches(self, place: Place) -> bool:
+        """Whether something like this place was recorded."""
+        kin = [other for other, _ in self.orders if (other.classes > 0) == (place.classes > 0)]
+        return any(other.distance(place) <= FARTHEST for other in kin)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,9 @@ FIRST_RUNG_ROWS = 10_000
 GROWTH = 6
 """How many times as many rows the next rung of a large table has."""
 
+WORTH_A_RUNG = 4
+"""A middle rung is at most this part of the table; a larger one costs nearly as much as all rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rung:
@@ -39,7 +42,7 @@ def ladder(n_rows: int, repeats: int = REPEATS) -> tuple[Rung, ...]:
     if n_rows < ALL_FOLDS_BELOW:
         return Rung(None, 1), Rung(None, N_FOLDS)
     sizes = [FIRST_RUNG_ROWS]
-    while sizes[-1] * GROWTH * 1.5 < n_rows:
+    while sizes[-1] * GROWTH * WORTH_A_RUNG < n_rows:
         sizes.append(sizes[-1] * GROWTH)
     return *(Rung(rows, 1) for rows in sizes), Rung(None, 1)
 

@@ -86,7 +86,7 @@ class Story:
         errors: list[float] = []
         champion: Outcome | None = None
         for outcome in self.outcomes:
-            champion = best((outcome,) if champion is None else (champion, outcome))
+            champion = best((outcome,) if champion is None else (champion, outcome), self.outcomes)
             errors.append(float("inf") if champion is None else held_error(champion, table, world))
         return tuple(errors)
 

@@ -222,6 +222,28 @@ def test_best_is_the_lowest_error_at_the_highest_rung() -> None:
     assert best([]) is None
 
 
+def test_to_be_judged_on_more_rows_is_no_merit_by_itself() -> None:
+    """A promotion takes the title where its ancestor is the champion or beat it; a cheap family that was promoted
+    because the best one's promotion did not fit does not."""
+    first, second = outcome("t001", 0.1), outcome("t002", 0.2)
+    high = outcome("t003", 0.15, rung=1, parent="t002")
+    assert best([first, second, high]) is first
+    assert best([first, second, high, outcome("t004", 0.16, rung=1, parent="t001")]).trial.id == "t004"
+    higher = outcome("t005", 0.01, rung=2, parent="t003")
+    assert best([first, second, high, higher]) is first, "its grandparent lost"
+    assert best([second, high, higher]) is higher
+    assert best([first, outcome("t009", 0.01, rung=1, parent="t008")]) is first, "of unknown parents"
+
+
+def test_without_leaders_only_the_best_third_goes_on() -> None:
+    rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(4)]
+    rung += [outcome("t004", 0.14, family="linear"), outcome("t005", 0.5)]
+    play = Play(replace(policy(1), leaders=False), outcomes=rung)
+    for _ in range(5):
+        play.ask()
+    assert [trial.parent for trial in play.running if trial.parent] == ["t000", "t001"]
+
+
 def test_errors_are_compared_on_common_folds() -> None:
     floor = replace(outcome("t000", 0.5, family="constant"), fold_errors=(0.5, 0.5))
     whole = replace(outcome("t001", 0.3), fold_errors=(0.2, 0.4))

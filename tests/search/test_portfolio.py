@@ -95,3 +95,9 @@ def test_no_family_is_imported() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_an_order_reaches_so_far_and_no_further() -> None:
+    portfolio = Portfolio((("linear", {}),), ((Place(1_000, 10, 2), (0,)),))
+    assert portfolio.reaches(Place(1_000, 10, 2)) and portfolio.reaches(Place(10_000, 10, 2))
+    assert not portfolio.reaches(Place(100_000, 10, 2)) and not portfolio.reaches(Place(1_000, 10, 0))
