@@ -2,10 +2,11 @@
 
 TABLES are YAML lists; an entry names its rows by ``table`` (a path under FOLDER, or ``builtin:NAME``) or by ``make``
 (``classification``, ``friedman1``, … of scikit-learn, with the arguments in ``with``), and gives ``target``, ``drop``,
-``rows`` (at most so many, drawn by ``seed``) and a ``name``. Each is prepared as a run prepares it. Every family's own
-list and draws from its space are fitted on one core at two rungs (a quarter of the rows, all) and two folds, and judged
-on the fold and on rows held out. One JSON line each, see ``lepton_ray.search.records``; the predictions on at most
-2,000 rows go to OUT's sibling folder ``….predictions``. What is in OUT is skipped, so that it can be interrupted.
+``rows`` (at most so many, drawn by ``seed``), ``families`` (only these) and a ``name``. Each is prepared as a run
+prepares it. Every family's own list and draws from its space are fitted on one core at two rungs (a quarter of the
+rows, all) and two folds, and judged on the fold and on rows held out. One JSON line each, see
+``lepton_ray.search.records``; the predictions on at most 2,000 rows go to OUT's sibling folder ``….predictions``. What
+is in OUT is skipped, so that it can be interrupted.
 """
 
 import argparse
@@ -292,7 +293,8 @@ def record_all(
         keep_truth(folder, table)
         write(table.facts)
         views: dict[View, tuple[Matrix, Matrix]] = {}
-        for name, config, places in plan_of(table, families, asked.draws):
+        asked_for = [name for name in families if name in entry.get("families", families)]
+        for name, config, places in plan_of(table, asked_for, asked.draws):
             open_places = [at for at in places if (table.facts.name, key_of(name, config), *at) not in done]
             begun = len(open_places) < len(places)
             if not open_places or (spent[table.facts.name, name] > asked.allowance and not begun):
