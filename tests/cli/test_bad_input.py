@@ -437,6 +437,7 @@ def test_columns_to_spare_are_no_fault_when_predicting(inside: Inside, place: Pl
     assert done.code == 0 and len(out.read_text().splitlines()) == 51
 
 
+@pytest.mark.process
 def test_a_failed_run_does_not_stand_in_the_way_of_the_next(inside: Inside, place: Place) -> None:
     """Not even where its folder is written into again."""
     refused = run_words(place, "again", "constant.csv --target left")

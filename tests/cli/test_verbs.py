@@ -137,7 +137,6 @@ def test_trials_are_listed_the_best_first(run: Run, inside: Inside) -> None:
     judged = [(-trial["trial"]["rung"], trial["error"]) for trial in trials if trial["error"] is not None]
     assert judged == sorted(judged) and len(trials) == run.done.result["trials"]
     assert {trial["driver"] for trial in trials} == {"host"}
-    assert [trial["trial"]["family"] for trial in trials if trial["error"] is not None][-1] == "constant"
     shown = inside("trials", run.folder, cwd=run.place).out
     assert "constant" in shown and "host" in shown
 
@@ -193,6 +192,7 @@ def test_profile_in_words_and_in_json(run: Run, inside: Inside) -> None:
     assert facts["plan"] is None and facts["profile"]["rows"] == 1200
 
 
+@pytest.mark.process
 def test_a_plan_is_written_edited_and_given_back(run: Run, tmp_path: Path, inside: Inside) -> None:
     path = tmp_path / "plan.json"
     assert inside("profile", run.table, "--target", "left", "--plan", path).code == 0
@@ -206,6 +206,7 @@ def test_a_plan_is_written_edited_and_given_back(run: Run, tmp_path: Path, insid
     assert Bundle.load(tmp_path / "run" / "bundle").schema.names == ("age", "city")
 
 
+@pytest.mark.process
 def test_the_same_spec_and_seed_give_the_same_split_and_plan(run: Run, tmp_path: Path, inside: Inside) -> None:
     words = ["--spec", run.folder / "spec.json", "--families", "constant", "--deadline", "20s"]
     done = inside("run", *words, "--out", tmp_path / "run", "--json", cwd=tmp_path)

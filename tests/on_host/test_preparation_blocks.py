@@ -97,9 +97,9 @@ def more_rows_than_leaks_are_looked_for_in(monkeypatch: pytest.MonkeyPatch) -> N
         {},
         {"time": "day", "seed": 3},
         {"group": "who", "weight": "weight"},
-        {"target": "amount", "drop": ["note"], "test": "itself"},
-        {"target": "level", "drop": ["note"], "task": "multiclass"},
-        {"target": "level", "drop": ["note"], "group": "city"},
+        pytest.param({"target": "amount", "drop": ["note"], "test": "itself"}, marks=pytest.mark.exam),
+        pytest.param({"target": "level", "drop": ["note"], "task": "multiclass"}, marks=pytest.mark.exam),
+        pytest.param({"target": "level", "drop": ["note"], "group": "city"}, marks=pytest.mark.exam),
     ],
     ids=lambda options: "-".join(options) or "plain",
 )
