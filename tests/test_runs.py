@@ -285,6 +285,7 @@ def test_an_interrupt_before_any_model_is_an_error() -> None:
     assert type(fault_of(-9, "Gone.", default=LeptonError)) is LeptonError
 
 
+@pytest.mark.process
 def test_a_screen_that_goes_away_does_not_stop_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(Notebook):
         def write(self, text: str) -> int:

@@ -395,6 +395,7 @@ def used(inside: Inside, place: Place, file: str) -> tuple[Done, Path]:
     return done, place.out(file)
 
 
+@pytest.mark.process
 def test_ragged_rows_are_counted_and_kept_aside_and_the_rest_is_used(inside: Inside, place: Place) -> None:
     done, out = used(inside, place, "ragged.csv")
     assert "2 ragged rows were kept aside in rejected.csv" in done.err

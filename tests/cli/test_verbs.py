@@ -214,6 +214,7 @@ def test_the_same_spec_and_seed_give_the_same_split_and_plan(run: Run, tmp_path:
     assert (tmp_path / "run" / "plan.json").read_bytes() == (run.folder / "plan.json").read_bytes()
 
 
+@pytest.mark.process
 def test_without_json_a_run_says_it_in_lines(run: Run, tmp_path: Path, inside: Inside) -> None:
     words = [run.table, "--target", "left", "--families", "constant", "--deadline", "24s", "--no-serve"]
     done = inside("run", *words, "--out", tmp_path / "run")

@@ -151,6 +151,7 @@ def blend(made: Made, *names: str) -> blending.Recipe:
     return blending.Recipe(members, 1.0, np.arange(2), np.zeros((2, 2)))
 
 
+@pytest.mark.exam
 def test_a_member_whose_refit_did_not_end_leaves_the_blend_to_the_others(tmp_path: Path) -> None:
     made = searched(tmp_path, trials=9, families="linear,lightgbm")
     made.worker.lose = ("lightgbm",)
