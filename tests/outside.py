@@ -161,10 +161,11 @@ class Cores:
 
 
 def _of_others() -> float:
-    """Core seconds since this machine's start that went neither to this process nor to any that it has started."""
+    """Core seconds since this machine's start that went neither to these tests nor to any process of theirs."""
     with open("/proc/stat") as file:
         user, nice, system, _, _, irq, softirq, steal, *_ = (int(word) for word in file.readline().split()[1:])
-    family = [os.getpid(), *(process.pid for process in processes.tree(os.getpid()))]
+    root = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    family = [root, *(process.pid for process in processes.tree(root))]
     return (user + nice + system + irq + softirq + steal - sum(map(_ticks, family))) / os.sysconf("SC_CLK_TCK")
 
 

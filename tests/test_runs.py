@@ -178,11 +178,10 @@ def test_nothing_is_left_of_the_calls(walked: dict[str, Any]) -> None:
 FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"table": "none.csv"}, DataError, "none.csv"),
     ({"budget": -1}, MoneyError, "is negative"),
+]
+MORE_FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"families": "forest"}, UsageError, "no model family 'forest'"),
     ({"out": "/proc/nothing"}, EnvironmentFault, "cannot be written"),
-]
-"""One of each kind."""
-MORE_FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"target": "leave"}, DataError, "no column 'leave'"),
     ({"table": 3}, DataError, "builtins.int is not a table"),
     ({"table": pd.DataFrame({"leaves": []})}, DataError, "no rows"),
@@ -286,6 +285,7 @@ def test_an_interrupt_before_any_model_is_an_error() -> None:
     assert type(fault_of(-9, "Gone.", default=LeptonError)) is LeptonError
 
 
+@pytest.mark.process
 def test_a_screen_that_goes_away_does_not_stop_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(Notebook):
         def write(self, text: str) -> int:

@@ -374,11 +374,14 @@ def test_the_real_process_refuses_a_run_alike(place: Place, name: str) -> None:
     check_refused(place, name, lepton(*words, cwd=place.folder, TMPDIR=str(place.temp)))
 
 
+MORE_REAL = ("unknown verb", "profile of no table", "serve on a taken port")
+
+
 @pytest.mark.parametrize(
-    "name", ["unknown verb", "profile of no table", "serve a damaged bundle", "serve on a taken port"]
+    "name", ["serve a damaged bundle", *(pytest.param(name, marks=pytest.mark.process) for name in MORE_REAL)]
 )
 def test_the_real_process_refuses_a_verb_alike(place: Place, name: str) -> None:
-    """Exit codes 2, 3, 6 and 8, in one line of words."""
+    """Exit codes 6, 2, 3 and 8, in one line of words."""
     done = lepton(*place.words(VERBS[name].words), cwd=place.folder, TMPDIR=str(place.temp))
     check_said(place, name, done)
     assert len(done.err.strip().splitlines()) == 1 and done.out == ""
@@ -392,6 +395,7 @@ def used(inside: Inside, place: Place, file: str) -> tuple[Done, Path]:
     return done, place.out(file)
 
 
+@pytest.mark.process
 def test_ragged_rows_are_counted_and_kept_aside_and_the_rest_is_used(inside: Inside, place: Place) -> None:
     done, out = used(inside, place, "ragged.csv")
     assert "2 ragged rows were kept aside in rejected.csv" in done.err
@@ -411,6 +415,7 @@ def test_columns_of_every_dirt_are_named_and_the_rest_is_used(inside: Inside, pl
     assert Bundle.load(out / "bundle").id == done.result["bundle_id"]
 
 
+@pytest.mark.process
 def test_a_table_in_another_alphabet_is_learned_from(inside: Inside, place: Place) -> None:
     done, out = used(inside, place, "utf16.csv")
     assert "60 rows, 4 columns" in done.err, done
@@ -433,6 +438,7 @@ def test_columns_to_spare_are_no_fault_when_predicting(inside: Inside, place: Pl
     assert done.code == 0 and len(out.read_text().splitlines()) == 51
 
 
+@pytest.mark.process
 def test_a_failed_run_does_not_stand_in_the_way_of_the_next(inside: Inside, place: Place) -> None:
     """Not even where its folder is written into again."""
     refused = run_words(place, "again", "constant.csv --target left")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lepton_ray.spec import asks_for_json
-from tests.cli.lepton import lepton
+from tests.cli.conftest import Inside
 
 
 @pytest.mark.parametrize(
@@ -15,9 +15,11 @@ from tests.cli.lepton import lepton
         ("json: true\ntable: t.csv\ntarget: y\n", ("--colour", "red"), "No such option"),
     ],
 )
-def test_a_fault_before_the_wall_is_told_in_json(tmp_path: Path, text: str, words: tuple[str, ...], told: str) -> None:
+def test_a_fault_before_the_wall_is_told_in_json(
+    tmp_path: Path, inside: Inside, text: str, words: tuple[str, ...], told: str
+) -> None:
     (tmp_path / "run.yaml").write_text(text)
-    done = lepton("run", "--spec", "run.yaml", *words, cwd=tmp_path)
+    done = inside("run", "--spec", "run.yaml", *words, cwd=tmp_path)
     assert done.code == 2 and done.result["exit_code"] == 2 and told in done.result["error"], done
     assert done.result.keys() == {"error", "hint", "exit_code"} and "lepton:" not in done.err
 

@@ -159,8 +159,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_predict_keeps_order_and_columns(run: Run, tmp_path: Path) -> None:
-    done = lepton("predict", run.bundle, run.table, "--out", tmp_path / "p.csv", "--keep", "row,age")
+def test_predict_keeps_order_and_columns(run: Run, tmp_path: Path, inside: Inside) -> None:
+    done = inside("predict", run.bundle, run.table, "--out", tmp_path / "p.csv", "--keep", "row,age")
     assert done.code == 0 and "1,200 rows" in done.err
     found, given = rows_of(tmp_path / "p.csv"), rows_of(run.table)
     assert list(found[0]) == ["row", "age", "prediction", "probability_no", "probability_yes"]
@@ -177,6 +177,7 @@ def test_predict_writes_parquet(run: Run, tmp_path: Path, inside: Inside) -> Non
     assert found.num_rows == 1200 and found.column_names == ["prediction", "probability_no", "probability_yes"]
 
 
+@pytest.mark.process
 def test_refit_makes_a_bundle_of_its_own(run: Run, tmp_path: Path) -> None:
     done = lepton("refit", run.bundle, run.table, "--out", tmp_path / "new")
     assert done.code == 0, done
@@ -192,6 +193,7 @@ def test_profile_in_words_and_in_json(run: Run, inside: Inside) -> None:
     assert facts["plan"] is None and facts["profile"]["rows"] == 1200
 
 
+@pytest.mark.process
 def test_a_plan_is_written_edited_and_given_back(run: Run, tmp_path: Path, inside: Inside) -> None:
     path = tmp_path / "plan.json"
     assert inside("profile", run.table, "--target", "left", "--plan", path).code == 0
@@ -205,6 +207,7 @@ def test_a_plan_is_written_edited_and_given_back(run: Run, tmp_path: Path, insid
     assert Bundle.load(tmp_path / "run" / "bundle").schema.names == ("age", "city")
 
 
+@pytest.mark.process
 def test_the_same_spec_and_seed_give_the_same_split_and_plan(run: Run, tmp_path: Path, inside: Inside) -> None:
     words = ["--spec", run.folder / "spec.json", "--families", "constant", "--deadline", "20s"]
     done = inside("run", *words, "--out", tmp_path / "run", "--json", cwd=tmp_path)
@@ -212,10 +215,11 @@ def test_the_same_spec_and_seed_give_the_same_split_and_plan(run: Run, tmp_path:
     assert (tmp_path / "run" / "plan.json").read_bytes() == (run.folder / "plan.json").read_bytes()
 
 
-def test_without_json_a_run_says_it_in_lines(run: Run, tmp_path: Path) -> None:
+@pytest.mark.process
+def test_without_json_a_run_says_it_in_lines(run: Run, tmp_path: Path, inside: Inside) -> None:
     words = [run.table, "--target", "left", "--families", "constant", "--deadline", "24s", "--no-serve"]
-    done = lepton("run", *words, "--out", tmp_path / "run")
-    done.promised(done.code == 0)
+    done = inside("run", *words, "--out", tmp_path / "run")
+    assert done.code == 0, done
     for words in ("score", "bundle", "spent", "time", "stopped", "report", "lepton predict", "lepton serve"):
         assert words in done.out, words
     assert "rows are held out" in done.err and "table.csv: 1,200 rows, 6 columns" in done.err
@@ -227,8 +231,8 @@ def test_doctor_looks_at_this_machine(inside: Inside) -> None:
     assert done.code == (0 if "no " not in [line[:3] for line in done.out.splitlines()] else 8)
 
 
-def test_version_is_the_packages() -> None:
-    assert lepton("version").out.strip() == lepton_ray.__version__
+def test_version_is_the_packages(inside: Inside) -> None:
+    assert inside("version").out.strip() == lepton_ray.__version__
 
 
 def test_clean_takes_what_is_of_no_use_and_leaves_the_rest(run: Run, tmp_path: Path, inside: Inside) -> None:

@@ -193,6 +193,7 @@ def test_a_class_that_is_there_once() -> None:
     assert model.predict_proba(X).shape == (80, 3)
 
 
+@pytest.mark.process
 def test_a_wall_holds_and_is_in_the_receipt() -> None:
     X, y = rows(300)
     model = LeptonRegressor(budget="0.01 usd", deadline="2.5s", price="7.2 usd").fit(X, y)

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,14 @@ def room_of(file: Path) -> str:
     return file.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def imports(file: Path) -> Iterator[tuple[str, int]]:
     """Every imported module of a file as (dotted name, level)."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -69,7 +75,7 @@ def test_the_law_is_seen_when_broken(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.name == "__init__.py" and f.parent != ROOT], ids=str)
 def test_inner_doors_hold_a_docstring_only(file: Path) -> None:
-    body = ast.parse(file.read_text(encoding="utf-8")).body
+    body = tree(file).body
     assert len(body) == 1 and isinstance(body[0], ast.Expr)
 
 
@@ -83,7 +89,7 @@ def test_the_environment_is_read_in_one_place() -> None:
     readers = {
         str(file.relative_to(ROOT))
         for file in FILES
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(file))
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
     allowed = {

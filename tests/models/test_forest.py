@@ -155,6 +155,7 @@ def test_threads_do_not_change_the_forest(family: ForestFamily) -> None:
     assert np.array_equal(one.predict(X), two.predict(X))
 
 
+@pytest.mark.exam
 def test_there_are_no_more_trees_than_are_worth_it() -> None:
     (X, y), valid = rows(800), Batch(*rows(800, 1))
     calm, wild = (

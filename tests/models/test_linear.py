@@ -55,6 +55,7 @@ def test_values_as_scikit_learn(exact: bool, monkeypatch: pytest.MonkeyPatch) ->
     assert np.corrcoef(said, told)[0, 1] > 0.99999
 
 
+@pytest.mark.exam
 def test_threads_do_not_change_the_weights() -> None:
     rng = np.random.default_rng(3)
     cells = sparse.random(8000, 500, density=0.2, format="csr", dtype=np.float32, random_state=3)

@@ -51,6 +51,7 @@ def test_even_factors_put_levels_and_texts_one_apart_and_count_repeated_numbers_
     assert 2.0 * (3.0 * factors[7]) ** 2 == pytest.approx(1.0)
 
 
+@pytest.mark.exam
 def test_what_does_not_matter_shrinks_and_what_matters_stays() -> None:
     rng = np.random.default_rng(0)
     X = Matrix(rng.normal(size=(1000, 6)), names=tuple("abcdef"))
@@ -61,6 +62,7 @@ def test_what_does_not_matter_shrinks_and_what_matters_stays() -> None:
     assert np.array_equal(learned_factors(X, targets, np.ones(1000), rounds=3, gain=0.0, stop=lambda: True), np.ones(6))
 
 
+@pytest.mark.exam
 def test_a_round_that_does_not_help_is_undone() -> None:
     rng = np.random.default_rng(1)
     X, noise = Matrix(rng.normal(size=(1200, 8)), names=tuple("abcdefgh")), rng.normal(size=(1200, 1))

@@ -160,6 +160,7 @@ def blend(made: Made, *names: str) -> blending.Recipe:
     return blending.Recipe(members, made.prepared.plan.problem, parts, np.arange(2), Judged(np.array([0, 1])))
 
 
+@pytest.mark.exam
 def test_a_member_whose_refit_did_not_end_leaves_the_blend_to_the_others(tmp_path: Path) -> None:
     made = searched(tmp_path, trials=9, families="linear,lightgbm")
     made.worker.lose = ("lightgbm",)

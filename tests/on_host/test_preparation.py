@@ -129,7 +129,7 @@ def test_groups_stand_on_one_side_and_in_one_fold(tmp_path: Path) -> None:
         assert len(np.unique(found.dev.folds[dev == number], axis=0)) == 1
 
 
-@pytest.mark.parametrize("rare", [2, 3, 4, 8])
+@pytest.mark.parametrize("rare", [2, *(pytest.param(rare, marks=pytest.mark.exam) for rare in (3, 4, 8))])
 def test_a_rare_class_is_always_learned_from(tmp_path: Path, rare: int) -> None:
     table = columns()
     table["kind"] = ["odd" if number < rare else left for number, left in enumerate(table["left"])]

@@ -97,9 +97,9 @@ def more_rows_than_leaks_are_looked_for_in(monkeypatch: pytest.MonkeyPatch) -> N
         {},
         {"time": "day", "seed": 3},
         {"group": "who", "weight": "weight"},
-        {"target": "amount", "drop": ["note"], "test": "itself"},
-        {"target": "level", "drop": ["note"], "task": "multiclass"},
-        {"target": "level", "drop": ["note"], "group": "city"},
+        pytest.param({"target": "amount", "drop": ["note"], "test": "itself"}, marks=pytest.mark.exam),
+        pytest.param({"target": "level", "drop": ["note"], "task": "multiclass"}, marks=pytest.mark.exam),
+        pytest.param({"target": "level", "drop": ["note"], "group": "city"}, marks=pytest.mark.exam),
     ],
     ids=lambda options: "-".join(options) or "plain",
 )
@@ -116,6 +116,7 @@ def test_one_block_or_many(path: Path, options: dict[str, object]) -> None:
     assert whole.note is None and (whole.held is not None)
 
 
+@pytest.mark.exam
 def test_a_good_guess_spares_a_pass_and_a_bad_one_costs_none(path: Path) -> None:
     spec = RunSpec.from_options({"table": str(path), "target": "churn"})
     source = open_table(spec.table)
@@ -135,6 +136,7 @@ def test_few_rows_are_cross_validated_from_many_blocks(tmp_path: Path) -> None:
     same(prepare(spec), many)
 
 
+@pytest.mark.exam
 def test_more_than_fits_is_chosen_evenly_and_said(path: Path) -> None:
     spec = RunSpec.from_options({"table": str(path), "target": "churn"})
     source = open_table(spec.table)

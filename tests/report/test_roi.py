@@ -82,6 +82,7 @@ def test_a_model_without_signal_is_worth_nothing() -> None:
     assert np.mean(gains) <= 0  # chosen on the rows that measure it, it would look like a gain
 
 
+@pytest.mark.exam
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(200):

@@ -27,6 +27,7 @@ def noise(rng: np.random.Generator, rows: int, models: int) -> tuple[np.ndarray,
     return rng.integers(0, 2, rows), [np.column_stack([1 - one, one]) for one in drawn]
 
 
+@pytest.mark.exam
 def test_the_best_of_noise_looks_good_and_is_not() -> None:
     naive, seen_through = [], []
     for seed in range(5):

@@ -35,6 +35,7 @@ def test_the_law_is_found(prior: CostPrior) -> None:
     assert prior.shared == pytest.approx(0.5**2, rel=0.7)
 
 
+@pytest.mark.exam
 def test_nine_in_ten_lie_under_the_quantile_on_tables_that_were_not_seen(trials: list[Timed]) -> None:
     ratios = []
     for name in sorted({one.table for one in trials}):

@@ -49,6 +49,7 @@ def fitted(
     return model, optimizer, batches
 
 
+@pytest.mark.exam
 def test_the_line_is_learned_from_the_rows_that_weigh_something() -> None:
     model, _, batches = fitted(lambda number: True)
     assert model.weight.item() == pytest.approx(3.0, abs=1e-2)
