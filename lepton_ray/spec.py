@@ -66,6 +66,7 @@ class RunSpec:
     Attributes:
         serve: "serve", "no-serve", or the seconds to serve for, as text ("30s").
         out: the run's own folder; None: ``lepton-runs/<run id>``.
+        priors: folder of a portfolio and a cost prior to search by; None: the shipped ones.
     """
 
     table: str
@@ -92,6 +93,7 @@ class RunSpec:
     spend_it_all: bool = False
     max_latency: str | None = None
     max_usd_per_1000: str | None = None
+    priors: str | None = None
     json: bool = False
 
     @classmethod

@@ -1,7 +1,8 @@
 """scripts/bench_cost.py --from recorded.jsonl…: how well the cost model does on tables that its prior has not seen.
 
 Each table is left out in turn with all that is from the same source; its trials are then met one after the other, in
-an order shuffled by ``--seed``, each predicted before it is learned from. One JSON line each for the whole, each family
+an order shuffled by ``--seed``, each predicted before it is learned from, those of the last
+rung knowing the same configuration's on the first, as a promotion does. One JSON line each for the whole, each family
 and each table: the share of trials under their 90 % quantile, and the median of quantile ÷ actual.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lepton_ray.search.cost import CostModel
-from lepton_ray.search.cost_mining import mine_prior, timed_trials
+from lepton_ray.search.cost_mining import kin_of, mine_prior, timed_trials
 from lepton_ray.search.records import read_records
 
 
@@ -35,7 +36,7 @@ def main() -> int:
         model = CostModel.begin(prior, 1.0)
         for number in rng.permutation(len(own))[: asked.most]:
             trial = own[number]
-            ratio = model.quantile(trial.family, trial.size) / max(trial.seconds, 1e-4)
+            ratio = model.quantile(trial.family, trial.size, kin=kin_of(trial, own)) / max(trial.seconds, 1e-4)
             for group in ("all", f"family {trial.family}", f"table {table}"):
                 found[group].append(ratio)
             model = model.observe(trial.family, trial.size, trial.seconds)

@@ -110,7 +110,7 @@ def main() -> int:
         others, names = without(records, facts.source), sorted({key[0] for key in table.everywhere()})
         listed = mine_portfolio(recorded_tables(others), blends)
         mined = {
-            "portfolio": ordered(facts.problem, facts.rows, facts.columns, names, listed),
+            "portfolio": ordered(listed, facts.problem, facts.rows, facts.columns, families=names),
             "costs": CostModel.begin(mine_prior(timed_trials(others, stamps), 1.0)),
         }
         for workers in asked.workers:

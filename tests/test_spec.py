@@ -42,6 +42,7 @@ EVERY = {
     "spend_it_all": True,
     "max_latency": "20ms",
     "max_usd_per_1000": "0.0005",
+    "priors": "mined",
     "json": True,
 }
 
@@ -96,6 +97,7 @@ port: 8080
 spend-it-all: true
 max_latency: 20ms
 max-usd-per-1000: 0.0005
+priors: mined
 json: true
 """
     assert from_yaml(tmp_path, text) == RunSpec.from_options(EVERY)

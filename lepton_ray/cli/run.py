@@ -53,6 +53,10 @@ def run(
         str | None, typer.Option("--max-usd-per-1000", help="The most that 1,000 predictions may cost: 0.0005.")
     ] = None,
     families: Annotated[str | None, typer.Option(help="Model families: linear,lightgbm or module:Class.")] = None,
+    priors: Annotated[
+        str | None,
+        typer.Option(help="Folder with a portfolio and a cost prior that you mined from trials of your own."),
+    ] = None,
     seed: options.Seed = None,
     out: Annotated[str | None, typer.Option(help="The run's folder. Default lepton-runs/<id>.")] = None,
     spec: Annotated[str | None, typer.Option(help="YAML with any of these options; flags win.")] = None,

@@ -21,6 +21,7 @@ from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.messages import margin_seconds
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.report.value import Value
+from lepton_ray.search.priors import Priors
 from lepton_ray.spec import RunSpec, Surroundings
 
 SLACK_SECONDS = 0.4
@@ -115,6 +116,8 @@ def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
     """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet."""
     machine, budget = limits(spec, around)
     value = None if spec.value is None else Value.from_file(spec.value)
+    if spec.priors is not None:  # refused before anything is made; the search reads them again
+        Priors.from_folder(spec.priors)
     folder = RunFolder(spec.folder(around.run_id))
     folder.prepare()
     elapsed = time.monotonic() - around.started

@@ -12,11 +12,12 @@ from lepton_ray.on_host import finishing
 from lepton_ray.on_host.course import REPORT_SECONDS, SERVE_SECONDS, Course
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Sealer
-from lepton_ray.search.cost import CostModel, Size, shipped_prior
+from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.economics import Economy, default_worth
 from lepton_ray.search.policy import PromotionPolicy, interleave
-from lepton_ray.search.portfolio import Place, ordered, shipped_portfolio
+from lepton_ray.search.portfolio import Place, Portfolio, ordered
+from lepton_ray.search.priors import Priors, shipped_priors
 from lepton_ray.search.probe import probe
 from lepton_ray.search.records import key_of
 from lepton_ray.search.rungs import N_FOLDS, Rung, ladder
@@ -69,13 +70,13 @@ def open_desk(
         kept: seconds before the wall in which no trial may run; by default what a run needs to report and serve.
         probed: whether the machine's speed is measured first, which takes a quarter of a second.
     """
-    problem = prepared.plan.problem
+    problem, priors = prepared.plan.problem, priors_of(course.spec)
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
     names = families_of(course.spec, problem.task)
     found = {name: family_named(name) for name in names}
     n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
     policy = PromotionPolicy(
-        portfolio_of(found, problem, n_rows, n_columns),
+        portfolio_of(priors.portfolio, found, problem, n_rows=n_rows, n_columns=n_columns),
         lambda name, rng: found[name].sample(problem, rng) if name != "constant" else None,
         last_rung=len(rungs) - 1,
         seed=course.spec.seed,
@@ -105,7 +106,7 @@ def open_desk(
         course.budget,
         rungs=rungs,
         size=size_of(found, problem, rungs, prepared),
-        costs=CostModel.begin(shipped_prior(), probe(time.perf_counter) if probed else None),
+        costs=CostModel.begin(priors.costs, probe(time.perf_counter) if probed else None),
         reserve=reserve,
         refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
@@ -125,8 +126,13 @@ def economy_of(course: Course, prepared: Prepared) -> Economy | None:
     return Economy(worth, course.budget.per_hour, course.around.cpus, problem.metric)
 
 
+def priors_of(spec: RunSpec) -> Priors:
+    """The shipped ones, or those that the user mined."""
+    return shipped_priors() if spec.priors is None else Priors.from_folder(spec.priors)
+
+
 def portfolio_of(
-    families: Mapping[str, Family], problem: Problem, n_rows: int, n_columns: int
+    portfolio: Portfolio, families: Mapping[str, Family], problem: Problem, *, n_rows: int, n_columns: int
 ) -> tuple[tuple[str, Config], ...]:
     """What to try, in order: the constant, a first cheap model and the first mined one of another family, the rest that
     was mined, then the families' own lists.
@@ -134,8 +140,8 @@ def portfolio_of(
     The default of a family that was not recorded, such as a user's own, comes after the first few that were mined.
     """
     listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
-    if shipped_portfolio().reaches(Place(n_rows, n_columns, len(problem.classes))):
-        mined = ordered(problem, n_rows, n_columns, list(families))
+    if portfolio.reaches(Place(n_rows, n_columns, len(problem.classes))):
+        mined = ordered(portfolio, problem, n_rows, n_columns, families=list(families))
     else:  # what is best on most tables leads
         mined = [entry for entry in listed if entry[0] == LEADING][:FEW_MINED]
     defaults, known = listed[: len(families)], {name for name, _ in mined}

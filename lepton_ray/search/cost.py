@@ -7,15 +7,13 @@ recorded), (a … e) are the family's own. All are normal with the mean and cova
 finished trial updates them exactly (a Kalman step); the noise's variance is learned beside them, from a prior worth a
 few trials. A family without a prior starts from what all families took on as many cells, give or take a factor of
 four, and from then on scales with its work. Lee et al. 2020 (arXiv:2011.11456) found that such low-variance models
-predict cost well. It knows no families, budgets or clocks.
+predict cost well. What a trial took beside its law (rounds until it stopped by itself, say) its promotion takes too,
+as far as the two were found to go together: the law's ``kinship``. It knows no families, budgets or clocks.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from statistics import NormalDist
 from typing import Any, Self
 
@@ -33,6 +31,7 @@ PROBE_WIDTH = 0.25
 UNSEEN_WIDTH, UNSEEN_SLOPE_WIDTH, UNSEEN_NOISE = 1.4, 0.3, 0.5
 """Of a family that nobody recorded: of its level, of its exponent of work, and of a trial around both."""
 UNSEEN_WEIGHT = 2.0
+UNSEEN_KINSHIP = 0.7
 FARTHEST = 4.0
 """Standard deviations beyond which a trial counts as if it were that far off: a stall is not a law."""
 
@@ -64,12 +63,21 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Kin:
+    """A trial of the same configuration that has ended: its size and its seconds."""
+
+    size: Size
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Law:
     """What is known of a family: (a … e) around ``centre`` are normal, and so is a trial around them.
 
     Attributes:
         noise: variance of one trial's log seconds; ``weight``: how many trials' worth it is known.
         tail: the 90 % quantile of new tables' trials, in the normal's; upper quantiles are stretched by it.
+        kinship: correlation of a trial's noise with its promotion's.
     """
 
     centre: Floats
@@ -78,15 +86,17 @@ class Law:
     noise: float
     weight: float
     tail: float = 1.0
+    kinship: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         arrays = {"centre": self.centre.tolist(), "mean": self.mean.tolist(), "cov": self.cov.tolist()}
-        return {**arrays, "noise": self.noise, "weight": self.weight, "tail": self.tail}
+        return {**arrays, "noise": self.noise, "weight": self.weight, "tail": self.tail, "kinship": self.kinship}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
         arrays = {name: np.array(facts[name], dtype=np.float64) for name in ("centre", "mean", "cov")}
-        return cls(**arrays, noise=facts["noise"], weight=facts["weight"], tail=facts["tail"])
+        numbers: dict[str, Any] = {name: facts[name] for name in ("noise", "weight", "tail", "kinship")}
+        return cls(**arrays, **numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,8 @@ class CostPrior:
         level = self.per_cell[0] + self.per_cell[1] * (x[2] + x[3])
         widths = np.array([UNSEEN_WIDTH, UNSEEN_SLOPE_WIDTH, 0.0, 0.0, 0.0])
         mean = np.array([level, 1.0, 0.0, 0.0, 0.0])
-        return Law(np.array([0.0, *x[1:]]), mean, np.diag(widths**2), UNSEEN_NOISE**2, UNSEEN_WEIGHT)
+        centre, cov = np.array([0.0, *x[1:]]), np.diag(widths**2)
+        return Law(centre, mean, cov, UNSEEN_NOISE**2, UNSEEN_WEIGHT, kinship=UNSEEN_KINSHIP)
 
     def to_dict(self) -> dict[str, Any]:
         laws = {name: self.laws[name].to_dict() for name in sorted(self.laws)}
@@ -124,12 +135,6 @@ class CostPrior:
         laws = {name: Law.from_dict(law) for name, law in facts["laws"].items()}
         intercept, slope = facts["per_cell"]
         return cls(facts["probe_seconds"], facts["shared"], (intercept, slope), laws)
-
-
-@cache
-def shipped_prior() -> CostPrior:
-    """The prior that comes with the package, from all recorded tables."""
-    return CostPrior.from_dict(json.loads(files(__package__).joinpath(PRIOR_FILE).read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,19 +175,23 @@ class CostModel:
             known={**model.known, key: (centre, told, weight + 1.0)},
         )
 
-    def quantile(self, key: str, size: Size, q: float = 0.9) -> float:
+    def quantile(self, key: str, size: Size, q: float = 0.9, kin: Kin | None = None) -> float:
         """The seconds that a trial of this size stays below with probability ``q``."""
-        mean, width = self.predict(key, size)
+        mean, width = self.predict(key, size, kin)
         widths = NormalDist().inv_cdf(q) * (self.prior.law(key, size).tail if q > 0.5 else 1.0)
         log_seconds = mean + widths * width
         return math.exp(min(max(log_seconds, math.log(SHORTEST_SECONDS)), math.log(LONGEST_SECONDS)))
 
-    def predict(self, key: str, size: Size) -> tuple[float, float]:
-        """Mean and standard deviation of the log seconds of a trial of this size."""
+    def predict(self, key: str, size: Size, kin: Kin | None = None) -> tuple[float, float]:
+        """Mean and standard deviation of the log seconds of a trial of this size, promoted from ``kin`` if given."""
         model = self._with(key, size)
         at, noise = model._row(key, size), model.known[key][1]
-        width = math.sqrt(max(0.0, float(at @ model.cov @ at)) + noise)
-        return float(at @ model.mean) + math.log(size.fits), width
+        mean = float(at @ model.mean) + math.log(size.fits)
+        if kin is not None:
+            alike, before = self.prior.law(key, size).kinship, model._row(key, kin.size)
+            mean += alike * (math.log(max(kin.seconds / kin.size.fits, SHORTEST_SECONDS)) - float(before @ model.mean))
+            at, noise = at - alike * before, noise * (1.0 - alike**2)
+        return mean, math.sqrt(max(0.0, float(at @ model.cov @ at)) + noise)
 
     def _with(self, key: str, size: Size) -> Self:
         """The same, with the family's prior beside what is known."""

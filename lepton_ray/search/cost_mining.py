@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from lepton_ray.errors import DataError
-from lepton_ray.search.cost import SHORTEST_SECONDS, CostModel, CostPrior, Floats, Law, Size
+from lepton_ray.search.cost import SHORTEST_SECONDS, CostModel, CostPrior, Floats, Kin, Law, Size
 from lepton_ray.search.records import Key, Record, Stamp
 from lepton_ray.search.trial import DONE
 
@@ -25,24 +25,28 @@ NOISE_WEIGHT = 6.0
 ADMITTED, TAIL_WEIGHT, TAIL_RANGE = 0.9, 20.0, (0.6, 1.6)
 """The quantile that a tail is measured at, how many trials' worth of a normal one it is mixed with, and its limits."""
 DIGITS = 6
+CLOSEST_KIN = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A family's trials on one table: features (n, 5) and log seconds (n,)."""
+    """A family's trials on one table: features (n, 5), log seconds (n,), and which are promotions of which."""
 
     x: Floats
     y: Floats
+    kin: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A trial: one configuration at one rung of one table, over all the folds that were done."""
+    """A trial: one configuration (``key``) at one rung of one table, over all the folds that were done."""
 
     family: str
     table: str
     size: Size
     seconds: float
+    key: Key | None = None
+    rung: int = 0
 
 
 def timed_trials(records: Iterable[Record], stamps: Mapping[str, Stamp]) -> list[Timed]:
@@ -66,7 +70,7 @@ def _timed(folds: Sequence[Record], stamps: Mapping[str, Stamp], probe: float) -
     seconds = sum(one.seconds * probe / stamps[one.stamp].probe_seconds for one in folds)
     work, outputs = float(np.mean([one.work for one in folds])), max(first.table.classes, 1)
     size = Size(work, first.train_rows, first.table.columns, outputs, len(folds))
-    return Timed(first.family, first.table.name, size, seconds)
+    return Timed(first.family, first.table.name, size, seconds, first.key, first.rung)
 
 
 def mine_prior(trials: Sequence[Timed], probe_seconds: float) -> CostPrior:
@@ -99,7 +103,7 @@ def _tails(trials: Sequence[Timed]) -> dict[str, float]:
         own = [one for one in trials if one.table == table]
         for number in np.random.default_rng(0).permutation(len(own)):
             trial = own[number]
-            mean, width = model.predict(trial.family, trial.size)
+            mean, width = model.predict(trial.family, trial.size, kin_of(trial, own))
             misses.setdefault(trial.family, []).append((np.log(max(trial.seconds, SHORTEST_SECONDS)) - mean) / width)
             model = model.observe(trial.family, trial.size, trial.seconds)
     found = {}
@@ -110,33 +114,44 @@ def _tails(trials: Sequence[Timed]) -> dict[str, float]:
     return found
 
 
+def kin_of(trial: Timed, others: Iterable[Timed]) -> Kin | None:
+    """The trial on the same table that it was, or would have been, promoted from."""
+    for one in others:
+        if trial.key is not None and (one.table, one.key, one.rung) == (trial.table, trial.key, trial.rung - 1):
+            return Kin(one.size, one.seconds)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """Coefficients with their covariance, the two variances, and each table's offset."""
+    """Coefficients with their covariance, the two variances, how alike promotions are, and each table's offset."""
 
     centre: Floats
     mean: Floats
     cov: Floats
     between: float
     within: float
+    kinship: float
     offsets: Mapping[str, float]
 
     def law(self, shared: float) -> Law:
         """The law: what tables do to all families alike is kept elsewhere."""
         cov = self.cov.copy()
         cov[0, 0] += max(self.between - shared, LEAST_WIDTH**2)
-        return Law(self.centre, self.mean, cov, self.within, NOISE_WEIGHT)
+        return Law(self.centre, self.mean, cov, self.within, NOISE_WEIGHT, kinship=self.kinship)
 
 
 def _group(trials: Sequence[Timed]) -> Group:
     logs = [np.log(max(trial.seconds / trial.size.fits, SHORTEST_SECONDS)) for trial in trials]
-    return Group(np.array([trial.size.features for trial in trials]), np.array(logs))
+    at = {(trial.key, trial.rung): place for place, trial in enumerate(trials) if trial.key is not None}
+    kin = tuple((place, at[key, rung + 1]) for (key, rung), place in at.items() if (key, rung + 1) in at)
+    return Group(np.array([trial.size.features for trial in trials]), np.array(logs), kin)
 
 
 def _fit(tables: Mapping[str, Group]) -> _Fit:
     centre = np.mean([group.x.mean(axis=0) for group in tables.values()], axis=0)
     centre[0] = 0.0
-    groups = [Group(group.x - centre, group.y) for group in tables.values()]
+    groups = [replace(group, x=group.x - centre) for group in tables.values()]
     pull = np.diag(PULL_WIDTHS**-2.0)
     between, within = 0.25, 0.25
     for _ in range(TURNS):
@@ -157,7 +172,21 @@ def _fit(tables: Mapping[str, Group]) -> _Fit:
             freedom += len(inside) - 1
         within = max(squares / max(freedom, 1), LEAST_WIDTH**2)
         between = max(float(np.mean(excess)), LEAST_WIDTH**2) if len(groups) > 1 else 1.0
-    return _Fit(centre, mean, cov, between, within, dict(zip(tables, misses, strict=True)))
+    return _Fit(centre, mean, cov, between, within, _kinship(groups, mean), dict(zip(tables, misses, strict=True)))
+
+
+def _kinship(groups: Sequence[Group], mean: Floats) -> float:
+    """The correlation of what trials took beside the law, and their table's offset, with what their promotions did."""
+    pairs = []
+    for group in groups:
+        beside = group.y - group.x @ mean
+        beside = beside - beside.mean()
+        pairs += [(beside[one], beside[other]) for one, other in group.kin]
+    if not pairs:
+        return 0.0
+    first, second = np.array(pairs).T
+    size = float(np.sqrt((first @ first) * (second @ second)))
+    return float(np.clip(first @ second / max(size, 1e-12), 0.0, CLOSEST_KIN))
 
 
 def _weighed(group: Group, between: float, within: float) -> tuple[Floats, Floats]:
@@ -189,7 +218,7 @@ def _per_cell(trials: Sequence[Timed]) -> tuple[float, float]:
 
 def _rounded(law: Law) -> Law:
     arrays = [np.vectorize(_round, otypes=[np.float64])(array) for array in (law.centre, law.mean, law.cov)]
-    return Law(arrays[0], arrays[1], arrays[2], _round(law.noise), law.weight)
+    return Law(arrays[0], arrays[1], arrays[2], _round(law.noise), law.weight, kinship=_round(law.kinship))
 
 
 def _round(number: float) -> float:

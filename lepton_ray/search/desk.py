@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.lease import Lease
-from lepton_ray.search.cost import CostModel, Size
+from lepton_ray.search.cost import CostModel, Kin, Size
 from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best, by_name, to_beat
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import KILLED, SKIPPED, Outcome, Trial
@@ -193,4 +193,6 @@ class Desk:
             return View(now, self.tried(), len(self._running), self.best(), self._stopped_because)
 
     def _expected_seconds(self, trial: Trial) -> float:
-        return self._costs.quantile(trial.family, self._size(trial), ADMISSION_QUANTILE)
+        parent = next((one for one in self._outcomes if one.usable and one.trial.id == trial.parent), None)
+        kin = None if parent is None else Kin(self._size(parent.trial), parent.fitting)
+        return self._costs.quantile(trial.family, self._size(trial), ADMISSION_QUANTILE, kin)

@@ -5,12 +5,9 @@ new table takes the order of the nearest one. Feurer et al. 2022 (arXiv:2007.040
 meta-features but size, is what ten minutes are best spent on.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any, Self
 
 from lepton_ray.search.records import Config
@@ -83,23 +80,16 @@ class Portfolio:
         return cls(configs, orders)
 
 
-@cache
-def shipped_portfolio() -> Portfolio:
-    """The portfolio that comes with the package, mined from all recorded tables."""
-    return Portfolio.from_dict(json.loads(files(__package__).joinpath(PORTFOLIO_FILE).read_text(encoding="utf-8")))
-
-
 def ordered(
-    problem: Problem, n_rows: int, n_columns: int, families: Sequence[str], portfolio: Portfolio | None = None
+    portfolio: Portfolio, problem: Problem, n_rows: int, n_columns: int, *, families: Sequence[str]
 ) -> list[tuple[str, Config]]:
     """What to try on this table, best gain per second first: the constant, then what was mined for such tables.
 
     Args:
         n_rows, n_columns: of the development part.
         families: those that may be tried; one that was not recorded has no entry.
-        portfolio: another than the shipped one.
     """
     place = Place(n_rows, n_columns, len(problem.classes))
-    found = (portfolio or shipped_portfolio()).at(place)
+    found = portfolio.at(place)
     floor: list[tuple[str, Config]] = [("constant", {})] if "constant" in families else []
     return floor + [(family, dict(config)) for family, config in found if family in families]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lepton_ray.search.cost import PROBE_WIDTH, CostModel, CostPrior, Size, shipped_prior
+from lepton_ray.search.cost import PROBE_WIDTH, CostModel, CostPrior, Kin, Size
 from lepton_ray.search.cost_mining import Timed, mine_prior, timed_trials
+from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.probe import probe
 from tests.search.recording import STAMP, lawful
 
@@ -77,6 +78,38 @@ def test_a_family_that_nobody_recorded_is_wide_and_then_scales_with_its_work(pri
     )
 
 
+def test_a_promotion_takes_what_its_parent_took_beside_the_law(prior: CostPrior) -> None:
+    alike = replace(prior.laws["trees"], kinship=0.9)
+    model = CostModel.begin(replace(prior, laws={**prior.laws, "trees": alike}))
+    small, large = Size(1e6, 500, 20, 2), Size(1e7, 5000, 20, 2)
+    usual = model.quantile("trees", small, 0.5)
+    slow, quick = (model.quantile("trees", large, 0.5, Kin(small, usual * factor)) for factor in (4.0, 0.25))
+    expected = model.quantile("trees", large, 0.5)
+    assert slow == pytest.approx(expected * 4.0**0.9) and quick == pytest.approx(expected / 4.0**0.9)
+    assert model.predict("trees", large, Kin(small, usual))[1] < model.predict("trees", large)[1]
+    assert model.quantile("trees", large, 0.5, Kin(replace(small, fits=3), 3 * usual)) == pytest.approx(expected)
+
+
+def test_how_alike_promotions_are_is_mined() -> None:
+    rng = np.random.default_rng(0)
+
+    def trials(alike: float) -> list[Timed]:
+        found = []
+        for number in range(200):
+            own = rng.normal()
+            for rung, rows in enumerate((500, 5000)):
+                beside = alike * own + np.sqrt(1 - alike**2) * rng.normal()
+                size = Size(1e3 * rows * (1 + number % 7), rows, 10, 2)
+                name = f"t{number % 5}"
+                found.append(
+                    Timed("trees", name, size, 1e-6 * size.work * np.exp(0.3 * beside), ("trees", f"{number}"), rung)
+                )
+        return found
+
+    for alike in (0.0, 0.8):
+        assert mine_prior(trials(alike), 1.0).laws["trees"].kinship == pytest.approx(alike**2, abs=0.15)
+
+
 def test_a_stall_is_not_a_law(prior: CostPrior) -> None:
     model = CostModel.begin(prior)
     for _ in range(10):
@@ -113,7 +146,7 @@ def test_impossible_work_is_refused(work: float) -> None:
 
 
 def test_the_shipped_prior_is_sane() -> None:
-    model = CostModel.begin(shipped_prior(), probe(time.process_time))
+    model = CostModel.begin(shipped_priors().costs, probe(time.process_time))
     for family in ("linear", "lightgbm"):
-        assert family in shipped_prior().laws
+        assert family in shipped_priors().costs.laws
         assert 1e-4 < model.quantile(family, Size(1e8, 5000, 20, 2)) < 600.0

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from lepton_ray.errors import DataError
-from lepton_ray.search.portfolio import Place, Portfolio, ordered, shipped_portfolio
+from lepton_ray.search.portfolio import Place, Portfolio, ordered
 from lepton_ray.search.portfolio_mining import LONGEST, mine_portfolio
+from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.records import Blends, Record, TableFacts, key_of, recorded_tables
 from lepton_ray.table.schema import Problem, Task
 from tests.search.recording import facts, record, small_tables
 
 YES_NO = Problem("y", Task.BINARY, ("no", "yes"), "roc_auc")
 NUMBER = Problem("y", Task.REGRESSION, (), "rmse")
+SHIPPED = shipped_priors().portfolio
 
 
 def trials(table: TableFacts, errors: Sequence[float], seconds: Sequence[float]) -> list[Record]:
@@ -76,17 +78,17 @@ def test_nothing_to_mine() -> None:
 @pytest.mark.parametrize("problem", [YES_NO, NUMBER, Problem("y", Task.MULTICLASS, tuple("abcdefgh"), "log_loss")])
 @pytest.mark.parametrize("rows", [50, 3_000, 1_000_000])
 def test_the_shipped_order(problem: Problem, rows: int) -> None:
-    found = ordered(problem, rows, 20, ["constant", "linear", "lightgbm"])
+    found = ordered(SHIPPED, problem, rows, 20, families=["constant", "linear", "lightgbm"])
     assert found[0] == ("constant", {})
     assert len({key_of(*entry) for entry in found}) == len(found)
     assert {family for family, _ in found} == {"constant", "linear", "lightgbm"}
     assert 10 <= len(found) <= LONGEST + 1
-    assert {family for family, _ in ordered(problem, rows, 20, ["linear"])} == {"linear"}
+    assert {family for family, _ in ordered(SHIPPED, problem, rows, 20, families=["linear"])} == {"linear"}
 
 
 def test_what_is_returned_may_be_changed() -> None:
-    ordered(YES_NO, 1000, 10, ["linear"])[0][1]["C"] = "changed"
-    assert all(config.get("C") != "changed" for _, config in shipped_portfolio().configs)
+    ordered(SHIPPED, YES_NO, 1000, 10, families=["linear"])[0][1]["C"] = "changed"
+    assert all(config.get("C") != "changed" for _, config in SHIPPED.configs)
 
 
 def test_no_family_is_imported() -> None:

@@ -5,8 +5,9 @@ import pytest
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.search.asha import Asha, Halving
-from lepton_ray.search.cost import CostModel, shipped_prior
+from lepton_ray.search.cost import CostModel
 from lepton_ray.search.policy import interleave
+from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.records import Config, RecordedTable, recorded_tables
 from lepton_ray.search.simulation import Node, Story, World, desk_over, simulate
 from lepton_ray.search.trial import DONE, PARTIAL
@@ -14,7 +15,7 @@ from tests.search.recording import facts, record, small_tables
 
 CENT = Node(Dollars(10_000))
 ONE = World((CENT,))
-COSTS = CostModel.begin(shipped_prior())
+COSTS = CostModel.begin(shipped_priors().costs)
 
 
 def made(n_configs: int = 40, *, seconds: float = 10.0) -> RecordedTable:
