@@ -94,9 +94,8 @@ class Law:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        arrays = {name: np.array(facts[name], dtype=np.float64) for name in ("centre", "mean", "cov")}
-        numbers: dict[str, Any] = {name: facts[name] for name in ("noise", "weight", "tail", "kinship")}
-        return cls(**arrays, **numbers)
+        arrays: dict[str, Any] = {name: np.array(facts[name], np.float64) for name in ("centre", "mean", "cov")}
+        return cls(**arrays, **{name: facts[name] for name in ("noise", "weight", "tail", "kinship")})
 
 
 @dataclass(frozen=True, slots=True)
