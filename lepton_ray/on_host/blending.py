@@ -104,7 +104,7 @@ def recipe_of(
     rng: np.random.Generator,
     value: Value | None = None,
 ) -> Recipe:
-    """Choose among the champion and the trials that were judged on the same rows as it.
+    """Choose among the champion and all trials that were judged on its rows, each as the last of its promotions.
 
     Args:
         part: the development rows.
@@ -113,8 +113,9 @@ def recipe_of(
     own = out_of_fold(path_of(scratch, champion.trial.id))
     if own is None:
         return replace(as_sealed(problem, part, champion, scratch, value), calibrated=True)
-    rivals = [one for one in outcomes if one.state == DONE and one.trial.rung == champion.trial.rung]
-    found = {one.trial.id: (one, seen) for one in rivals if (seen := _same_rows(scratch, one, own)) is not None}
+    promoted = {one.trial.parent for one in outcomes if one.usable}
+    rivals = [one for one in outcomes if one.usable and one.trial.id not in promoted]
+    found = {one.trial.id: (one, seen) for one in rivals if (seen := _on_rows_of(own, scratch, one)) is not None}
     found[champion.trial.id] = champion, own
     candidates = [
         Candidate(name, seen.mean, refit_seconds(one), one.row_seconds) for name, (one, seen) in found.items()
@@ -181,6 +182,12 @@ def judged_rows(part: Part, rows: np.ndarray) -> Judged:
     return Judged(part.y[rows], None if part.weight is None else part.weight[rows], part.folds[rows, 0])
 
 
-def _same_rows(scratch: Path, outcome: Outcome, like: OutOfFold) -> OutOfFold | None:
+def _on_rows_of(own: OutOfFold, scratch: Path, outcome: Outcome) -> OutOfFold | None:
+    """What a trial said of the same rows as often, or None where it was judged on others."""
     seen = out_of_fold(path_of(scratch, outcome.trial.id))
-    return seen if seen is not None and np.array_equal(seen.rows, like.rows) else None
+    if seen is None or len(seen.predictions) < len(own.predictions):
+        return None
+    at = np.minimum(np.searchsorted(seen.rows, own.rows), len(seen.rows) - 1)
+    if not np.array_equal(seen.rows[at], own.rows):
+        return None
+    return OutOfFold(own.rows, seen.predictions[: len(own.predictions), at])

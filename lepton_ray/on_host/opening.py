@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lepton_ray.errors import SearchError
 from lepton_ray.models.family import Config, Family
 from lepton_ray.models.registry import family as family_named
@@ -15,12 +17,12 @@ from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.economics import Economy, default_worth
-from lepton_ray.search.policy import PromotionPolicy, interleave
+from lepton_ray.search.policy import PromotionPolicy, interleave, near
 from lepton_ray.search.portfolio import Place, Portfolio, ordered
 from lepton_ray.search.priors import Priors, shipped_priors
 from lepton_ray.search.probe import probe
 from lepton_ray.search.records import key_of
-from lepton_ray.search.rungs import N_FOLDS, Rung, ladder
+from lepton_ray.search.rungs import N_FOLDS, Rung, ladder, one_in
 from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Problem, Task
@@ -75,12 +77,18 @@ def open_desk(
     names = families_of(course.spec, problem.task)
     found = {name: family_named(name) for name in names}
     n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
+
+    def draw(name: str, rng: np.random.Generator, leader: Config | None) -> Config | None:
+        if name == "constant":
+            return None
+        drawn = found[name].sample(problem, rng)
+        return drawn if leader is None else near(leader, drawn, rng)
+
     policy = PromotionPolicy(
         portfolio_of(priors.portfolio, found, problem, n_rows=n_rows, n_columns=n_columns),
-        lambda name, rng: found[name].sample(problem, rng) if name != "constant" else None,
-        last_rung=len(rungs) - 1,
+        draw,
+        one_in=one_in(rungs, n_rows),
         seed=course.spec.seed,
-        leaders=all(rung.rows is None for rung in rungs),
         economy=economy_of(course, prepared),
     )
 

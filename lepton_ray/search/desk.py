@@ -73,6 +73,7 @@ class Desk:
         self._policy = policy
         self._budget = budget
         self.rungs = rungs
+        self._alike = all(rung.rows is None for rung in rungs)
         self._size = size
         self._reserve = reserve
         self._refit_share = refit_share
@@ -89,7 +90,9 @@ class Desk:
             if self._stopped_because is not None:
                 return Stop(self._stopped_because)
             decision = self._policy.decide(
-                Snapshot(tuple(self._outcomes), tuple(given.trial for given in self._running.values())),
+                Snapshot(
+                    tuple(self._outcomes), tuple(given.trial for given in self._running.values()), self._spent(now)
+                ),
                 lambda trial: self._fits(trial, now),
             )
             if isinstance(decision, Start):
@@ -99,6 +102,10 @@ class Desk:
                     return Wait()
                 self.stop(decision.reason)
             return decision
+
+    def _spent(self, now: float) -> float:
+        """The share of the search's time that is over, and of its money with it."""
+        return min(1.0, max(0.0, now / max(self.search_end(), 1e-9)))
 
     def _fits(self, trial: Trial, now: float) -> bool:
         """Until there is a model the next trial always does: it is what keeps a run from returning nothing."""
@@ -118,7 +125,7 @@ class Desk:
         found, end = self.best(), self._lease_end(trial, now)
         if found is None:
             end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
-        beat = None if found is None else to_beat(trial, found, by_name(self._outcomes))
+        beat = None if found is None else to_beat(trial, found, by_name(self._outcomes), alike=self._alike)
         given = Assignment(trial, Lease(trial.id, now, max(now, min(now + seconds, end))), beat)
         self._running[trial.id] = given
         return given
@@ -174,7 +181,8 @@ class Desk:
     def best(self) -> Outcome | None:
         """The best of those that left a bundle."""
         with self._lock:
-            return best((outcome for outcome in self._outcomes if outcome.bundle is not None), self._outcomes)
+            sealed = (outcome for outcome in self._outcomes if outcome.bundle is not None)
+            return best(sealed, self._outcomes, alike=self._alike)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         with self._lock:

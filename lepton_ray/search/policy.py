@@ -1,9 +1,10 @@
 """Which trial is next: a pure function of what has been tried. It knows nothing about workers, clocks or money.
 
-The order is the floor first (constant, linear), then each family's own list of configurations turn by turn, then
-draws from the families' spaces, the better family more often. The best third of a rung, and where that is cheap the
-best of each family, is promoted to the next as soon as it is known (asynchronous successive halving, Li et al. 2020,
-arXiv:1810.05934, with η = 3).
+The order is the floor first (constant, linear), then the portfolio, then draws: the better family more often, every
+other one near the family's best configuration. Each rung of a ladder gets about as much work as the one below
+(asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, with η the ratio of their costs), so that the best
+of a rung goes on as soon as it is known. When most of what there is to spend is spent, the best few of a rung and the
+best of its better families go on before anything new is tried: that is what the final blend is chosen from.
 """
 
 import json
@@ -18,6 +19,11 @@ from lepton_ray.search.economics import Economy
 from lepton_ray.search.trial import Outcome, Trial, beats
 
 PROMOTE_ONE_IN = 3
+"""At least so many trials of a rung make one of the next."""
+LATE, FINALISTS = 0.6, 3
+"""From this share of what there is to spend, so many of a rung go on beside the best of each family."""
+FROM_DRAW = 0.35
+"""Of a draw near the best: the share of its settings that are new."""
 DRAWS = 8
 """Draws from a family's space before the next family is asked."""
 
@@ -29,10 +35,11 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All a policy may see: what is known of ended trials, and what runs."""
+    """All a policy may see: what is known of ended trials, what runs, and the share that is spent of time and money."""
 
     outcomes: tuple[Outcome, ...]
     running: tuple[Trial, ...]
+    spent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Stop:
 
 Decision = Start | Wait | Stop
 Fits = Callable[[Trial], bool]
+Draw = Callable[[str, np.random.Generator, Config | None], Config | None]
 
 
 def interleave(lists: Mapping[str, Sequence[Config]]) -> list[tuple[str, Config]]:
@@ -66,22 +74,20 @@ def interleave(lists: Mapping[str, Sequence[Config]]) -> list[tuple[str, Config]
 
 @dataclass(frozen=True, slots=True)
 class PromotionPolicy:
-    """Lists first, the best third promoted, then draws from the spaces.
+    """Lists first, then draws from the spaces; from each rung the best go on.
 
     Attributes:
         portfolio: (family, config) in the order of trial.
-        draw: family name and generator to a config of its space, or None where the family has none.
-        last_rung: index of the rung whose errors choose the winner.
-        leaders: whether the best of each family is promoted beside the best third: where a rung is more folds of the
-            same rows that is cheap, and a blend lives on models that differ.
+        draw: (family name, generator, near) to a config of its space, near another one or anywhere; None where the
+            family has no space.
+        one_in: for each rung but the last, how many of its trials make one promotion.
         economy: when to stop although there is money left; None: never.
     """
 
     portfolio: tuple[tuple[str, Config], ...]
-    draw: Callable[[str, np.random.Generator], Config | None]
-    last_rung: int
+    draw: Draw
+    one_in: tuple[int, ...]
     seed: int
-    leaders: bool = True
     economy: Economy | None = None
 
     def decide(self, seen: Snapshot, fits: Fits) -> Decision:
@@ -108,65 +114,94 @@ class PromotionPolicy:
             if _signature(family, config) not in tried:
                 yield Trial(name, family, config, rung=0)
         rng = np.random.default_rng([self.seed, len(started)])
+        leaders = _leaders(seen.outcomes)
         for family in _families_by_merit(seen.outcomes, rng):
-            for _ in range(DRAWS):
-                drawn = self.draw(family, rng)
+            for turn in range(DRAWS):
+                drawn = self.draw(family, rng, leaders[family].trial.config if turn % 2 == 0 else None)
                 if drawn is not None and _signature(family, drawn) not in tried:
                     yield Trial(name, family, drawn, rung=0)
 
     def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
-        """From the highest rung down, so that what is nearest to its end is ended first; on each, with ``leaders``, the
-        best of every family in the better half before the second best of any."""
+        """From the highest rung down, so that what is nearest to its end is ended first."""
         promoted = {t.parent for t in [*(o.trial for o in seen.outcomes), *seen.running] if t.parent is not None}
-        for rung in reversed(range(self.last_rung)):
+        for rung in reversed(range(len(self.one_in))):
             there = sorted(
-                (o for o in seen.outcomes if o.usable and o.trial.rung == rung), key=lambda o: (o.error, o.trial.id)
+                (o for o in seen.outcomes if o.usable and o.trial.rung == rung and o.trial.family != "constant"),
+                key=_standing,
             )
-            allowed = len(there) // PROMOTE_ONE_IN
-            if allowed == 0:
-                continue
-            leaders = {o.trial.family: o for o in reversed(there[: (len(there) + 1) // 2])}
-            wanted = sorted(leaders.values(), key=lambda o: (o.error, o.trial.id)) if self.leaders else []
-            if sum(outcome.trial.id in promoted for outcome in there) < allowed:
-                wanted += there[:allowed]
+            allowed = len(there) // max(self.one_in[rung], PROMOTE_ONE_IN)
+            wanted = there[:allowed] if sum(one.trial.id in promoted for one in there) < allowed else []
+            if seen.spent >= LATE:
+                leaders = _leaders(there[: (len(there) + 1) // 2]).values()
+                wanted = [one for at, one in enumerate(there) if at < FINALISTS or one in leaders]
             for outcome in wanted:
                 trial = outcome.trial
-                if trial.id not in promoted and trial.family != "constant":
+                if trial.id not in promoted:
                     yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
 
 
-def best(outcomes: Iterable[Outcome], lineage: Iterable[Outcome] | None = None) -> Outcome | None:
+def near(config: Config, drawn: Config, rng: np.random.Generator) -> Config:
+    """``config`` with some settings, at least one that differs if any does, from another draw of the same space."""
+    names = sorted({*config, *drawn})
+    differing = [name for name in names if config.get(name) != drawn.get(name)]
+    if not differing:
+        return config
+    taken = {name for name in differing if rng.random() < FROM_DRAW} or {differing[int(rng.integers(len(differing)))]}
+    mixed = [(name, drawn if name in taken else config) for name in names]
+    return {name: source[name] for name, source in mixed if name in source}
+
+
+def _leaders(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    """The best usable trial of each family, of those at the highest rung that it came to."""
+    usable = [one for one in outcomes if one.usable]
+    ranked = sorted(usable, key=lambda one: (-one.trial.rung, *_standing(one)))
+    return {one.trial.family: one for one in reversed(ranked)}
+
+
+def _standing(outcome: Outcome) -> tuple[float, str]:
+    return float("inf") if outcome.error is None else outcome.error, outcome.trial.id
+
+
+def best(
+    outcomes: Iterable[Outcome], lineage: Iterable[Outcome] | None = None, *, alike: bool = False
+) -> Outcome | None:
     """The one that holds the title after all bouts, in the order in which they ended.
 
     Args:
         lineage: all outcomes, among them the ancestors of those that may hold it; None: these are all.
+        alike: see ``to_beat``.
     """
     told = list(outcomes)
     known = by_name(told if lineage is None else lineage)
     champion: Outcome | None = None
     for outcome in told:
-        if outcome.usable and (champion is None or succeeds(outcome, champion, known)):
+        if outcome.usable and (champion is None or succeeds(outcome, champion, known, alike=alike)):
             champion = outcome
     return champion
 
 
-def succeeds(outcome: Outcome, champion: Outcome, known: Mapping[str, Outcome]) -> bool:
-    """Whether it takes the title; the constant is to be beaten by anyone."""
-    if outcome.trial.rung < champion.trial.rung and champion.trial.family != "constant":
-        return False
-    bar = to_beat(outcome.trial, champion, known)
+def succeeds(outcome: Outcome, champion: Outcome, known: Mapping[str, Outcome], *, alike: bool = False) -> bool:
+    """Whether it takes the title."""
+    bar = to_beat(outcome.trial, champion, known, alike=alike)
     return bar is None or beats(outcome.fold_errors, bar)
 
 
-def to_beat(trial: Trial, champion: Outcome, known: Mapping[str, Outcome]) -> tuple[float, ...] | None:
+def to_beat(
+    trial: Trial, champion: Outcome, known: Mapping[str, Outcome], *, alike: bool = False
+) -> tuple[float, ...] | None:
     """The fold errors that a trial must beat for the title: None where it has won already, () where it cannot win.
 
     At the champion's own rung, or against the constant, they are the champion's. A trial from a higher rung is compared
     where both were judged: by its ancestor at the champion's rung, which must be the champion or have beaten it. To be
-    judged on more rows is no merit by itself.
+    judged on more rows is no merit by itself. A trial from a lower rung is compared on the folds that both had.
+
+    Args:
+        alike: the rungs are folds of the same rows, so that one fold's error means the same on each of them.
     """
-    if trial.rung <= champion.trial.rung or champion.trial.family == "constant":
+    if trial.rung == champion.trial.rung or champion.trial.family == "constant":
         return champion.fold_errors
+    if trial.rung < champion.trial.rung:
+        return champion.fold_errors if alike else ()
     ancestor = known.get(trial.parent or "")
     while ancestor is not None and ancestor.trial.rung > champion.trial.rung:
         ancestor = known.get(ancestor.trial.parent or "")

@@ -1,7 +1,8 @@
 """How much of the data a trial is judged on. It knows nothing about families, money or time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,6 +46,18 @@ def ladder(n_rows: int, repeats: int = REPEATS) -> tuple[Rung, ...]:
     while sizes[-1] * GROWTH * WORTH_A_RUNG < n_rows:
         sizes.append(sizes[-1] * GROWTH)
     return *(Rung(rows, 1) for rows in sizes), Rung(None, 1)
+
+
+def one_in(rungs: Sequence[Rung], n_rows: int) -> tuple[int, ...]:
+    """For each rung but the last: how many times its work the next one adds. A promotion that is more folds of the same
+    rows does not repeat its parent's."""
+    ratios = []
+    for this, following in pairwise(rungs):
+        rows = n_rows if this.rows is None else min(this.rows, n_rows)
+        more = n_rows if following.rows is None else min(following.rows, n_rows)
+        known = this.fits if this.rows is None else 0
+        ratios.append(max(1, round(more * (following.fits - known) / max(rows * this.fits, 1))))
+    return tuple(ratios)
 
 
 def splits(

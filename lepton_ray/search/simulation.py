@@ -5,10 +5,10 @@ interrupted at random moments: the work since the last fold is lost, the rest is
 anything new. Nothing here fits a model or reads a clock, so that a thousand searches take seconds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -17,10 +17,13 @@ from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Assignment, Desk
-from lepton_ray.search.policy import PromotionPolicy, Stop, Wait, best
+from lepton_ray.search.policy import Draw, PromotionPolicy, Stop, Wait, best
 from lepton_ray.search.records import Config, RecordedTable, key_of
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import DONE, PARTIAL, Outcome, Trial, beats
+
+FEW_NEAR = 8
+"""Recorded configurations that count as near another one."""
 
 
 class Searcher(Protocol):
@@ -256,15 +259,19 @@ def simulate(searcher: Searcher, table: RecordedTable, world: World, *, seed: in
     )
 
 
-def drawn_from(table: RecordedTable) -> Callable[[str, np.random.Generator], Config | None]:
-    """A policy's draw: the recorded configurations are the space."""
+def drawn_from(table: RecordedTable) -> Draw:
+    """A policy's draw: the recorded configurations are the space, those with most settings in common are near."""
     spaces: dict[str, list[Config]] = {}
     for key, run in sorted(table.everywhere().items()):
         spaces.setdefault(key[0], []).append(run.config)
 
-    def draw(family: str, rng: np.random.Generator) -> Config | None:
+    def draw(family: str, rng: np.random.Generator, near: Config | None) -> Config | None:
         space = spaces.get(family, [])
-        return space[int(rng.integers(len(space)))] if space and family != "constant" else None
+        if not space or family == "constant":
+            return None
+        if near is not None:
+            space = sorted(space, key=lambda config: -len(near.items() & config.items()))[:FEW_NEAR]
+        return space[int(rng.integers(len(space)))]
 
     return draw
 
@@ -275,6 +282,12 @@ def size_in(table: RecordedTable, world: World, trial: Trial) -> Size:
     run = table.rungs[rung][key_of(trial.family, trial.config)]
     fits = max(1, folds - known_folds(world, trial))
     return Size(run.work / len(run.fold_errors), run.train_rows, table.facts.columns, max(table.facts.classes, 1), fits)
+
+
+def promotions_in(table: RecordedTable, world: World) -> tuple[int, ...]:
+    """For each rung but the last: how many of its trials cost as much as one promotion."""
+    seconds = [sum(sum(run.fold_seconds[:folds]) for run in table.rungs[rung].values()) for rung, folds in world.levels]
+    return tuple(max(1, round(after / max(before, 1e-9))) for before, after in pairwise(seconds))
 
 
 def desk_over(
@@ -292,7 +305,7 @@ def desk_over(
     policy = PromotionPolicy(
         tuple(entry for entry in portfolio if key_of(*entry) in known),
         drawn_from(table),
-        last_rung=len(world.levels) - 1,
+        one_in=promotions_in(table, world),
         seed=seed,
     )
     return Desk(

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best, interleave
+from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best, interleave, near
 from lepton_ray.search.trial import DONE, FAILED, KILLED, PARTIAL, Outcome, Trial
 
 ALWAYS = lambda trial: True  # noqa: E731
@@ -16,13 +16,13 @@ NEVER = lambda trial: False  # noqa: E731
 LISTS = {"constant": [{}], "linear": [{"C": 1.0}, {"C": 0.1}], "trees": [{"n": n} for n in (1, 2, 3, 4)]}
 
 
-def draw(family: str, rng: np.random.Generator) -> dict[str, Any] | None:
+def draw(family: str, rng: np.random.Generator, near: Any) -> dict[str, Any] | None:
     """A space of twelve points for each family but the constant."""
     return None if family == "constant" else {"x": int(rng.integers(12))}
 
 
 def policy(last_rung: int = 0, *, seed: int = 0, draws: Any = draw) -> PromotionPolicy:
-    return PromotionPolicy(tuple(interleave(LISTS)), draws, last_rung=last_rung, seed=seed)
+    return PromotionPolicy(tuple(interleave(LISTS)), draws, one_in=(3,) * last_rung, seed=seed)
 
 
 def outcome(name: str, error: float | None, *, family: str = "trees", rung: int = 0, **more: Any) -> Outcome:
@@ -40,9 +40,10 @@ class Play:
     fits: Any = ALWAYS
     outcomes: list[Outcome] = field(default_factory=list)
     running: list[Trial] = field(default_factory=list)
+    spent: float = 0.0
 
     def ask(self) -> Any:
-        decision = self.policy.decide(Snapshot(tuple(self.outcomes), tuple(self.running)), self.fits)
+        decision = self.policy.decide(Snapshot(tuple(self.outcomes), tuple(self.running), self.spent), self.fits)
         if isinstance(decision, Start):
             self.running.append(decision.trial)
         return decision
@@ -122,10 +123,10 @@ def test_interleave_keeps_the_order_of_each_list() -> None:
 
 
 def test_the_best_third_is_promoted_as_soon_as_it_is_known() -> None:
-    rung = [outcome("t000", 0.5, family="constant"), outcome("t001", 0.3), outcome("t002", 0.2)]
+    rung = [outcome("t000", 0.5, family="constant"), *(outcome(f"t00{n}", 0.4 - 0.1 * n) for n in (1, 2, 3))]
     found = policy(1).decide(Snapshot(tuple(rung), ()), ALWAYS)
     assert isinstance(found, Start)
-    assert (found.trial.parent, found.trial.rung, found.trial.id) == ("t002", 1, "t003")
+    assert (found.trial.parent, found.trial.rung, found.trial.id) == ("t003", 1, "t004")
     again = policy(1).decide(Snapshot(tuple(rung), (found.trial,)), ALWAYS)
     assert isinstance(again, Start) and again.trial.parent is None
 
@@ -137,21 +138,33 @@ def test_a_promotion_that_failed_is_not_tried_again() -> None:
     assert isinstance(found, Start) and found.trial.rung == 0
 
 
+def test_a_rung_that_costs_ten_times_as_much_gets_a_tenth() -> None:
+    dear = replace(policy(1), one_in=(10,))
+    rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(9)]
+    first = dear.decide(Snapshot(tuple(rung), ()), ALWAYS)
+    assert isinstance(first, Start) and first.trial.rung == 0
+    second = dear.decide(Snapshot((*rung, outcome("t009", 0.5)), ()), ALWAYS)
+    assert isinstance(second, Start) and second.trial.parent == "t000"
+
+
 def test_the_constant_is_never_promoted_even_when_it_leads() -> None:
-    rung = [outcome("t000", 0.1, family="constant"), outcome("t001", 0.3), outcome("t002", 0.2)]
-    play = Play(policy(1), outcomes=rung)
-    for _ in range(4):
-        play.ask()
-    assert {trial.parent for trial in play.running} == {"t002", None}
+    rung = [outcome("t000", 0.1, family="constant"), *(outcome(f"t00{n}", 0.4 - 0.1 * n) for n in (1, 2, 3))]
+    for spent in (0.0, 0.9):
+        play = Play(policy(1), outcomes=list(rung), spent=spent)
+        for _ in range(6):
+            play.ask()
+        assert "t000" not in {trial.parent for trial in play.running} > {None}
 
 
-def test_the_best_of_each_family_in_the_better_half_is_promoted_too() -> None:
+def test_late_the_best_few_go_on_and_the_best_of_each_family_in_the_better_half() -> None:
     rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(4)]
     rung += [outcome("t004", 0.14, family="linear"), *(outcome(f"t{n:03d}", 0.5) for n in range(5, 9))]
-    play = Play(policy(1), outcomes=rung)
+    rung += [outcome("t009", 0.6, family="slow")]
+    early, late = (Play(policy(1), outcomes=list(rung), spent=spent) for spent in (0.5, 0.7))
     for _ in range(6):
-        play.ask()
-    assert [trial.parent for trial in play.running if trial.parent] == ["t000", "t004", "t001"]
+        early.ask(), late.ask()
+    assert [trial.parent for trial in early.running if trial.parent] == ["t000", "t001", "t002"]
+    assert [trial.parent for trial in late.running if trial.parent] == ["t000", "t001", "t002", "t004"]
 
 
 def test_with_one_rung_nothing_is_promoted() -> None:
@@ -176,14 +189,14 @@ def test_when_nothing_fits_it_waits_for_what_runs_and_then_stops() -> None:
 
 
 def test_draws_come_after_the_lists_without_repeats_and_prefer_the_better_family() -> None:
-    wide = policy(draws=lambda name, rng: None if name == "constant" else {"x": float(rng.uniform())}, seed=5)
+    wide = policy(draws=lambda name, rng, near: None if name == "constant" else {"x": float(rng.uniform())}, seed=5)
     play = Play(wide)
     for _ in range(47):
         decision = play.ask()
         assert isinstance(decision, Start)
         family = decision.trial.family
         play.end(0, {"constant": 0.9, "linear": 0.5, "trees": 0.1}[family] + 1e-4 * (50 - len(play.outcomes)))
-    drawn = Counter(one.trial.family for one in play.outcomes if "x" in one.trial.config)
+    drawn = Counter(one.trial.family for one in play.outcomes if one.trial.config not in LISTS[one.trial.family])
     assert sum(drawn.values()) == 40 and drawn["constant"] == 0
     assert drawn["trees"] > drawn["linear"] > 0
 
@@ -235,13 +248,25 @@ def test_to_be_judged_on_more_rows_is_no_merit_by_itself() -> None:
     assert best([first, outcome("t009", 0.01, rung=1, parent="t008")]) is first, "of unknown parents"
 
 
-def test_without_leaders_only_the_best_third_goes_on() -> None:
-    rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(4)]
-    rung += [outcome("t004", 0.14, family="linear"), outcome("t005", 0.5)]
-    play = Play(replace(policy(1), leaders=False), outcomes=rung)
-    for _ in range(5):
-        play.ask()
-    assert [trial.parent for trial in play.running if trial.parent] == ["t000", "t001"]
+def test_on_folds_of_the_same_rows_a_first_look_may_win() -> None:
+    floor = replace(outcome("t000", 0.9, family="constant"), fold_errors=(0.9,))
+    first, better = (
+        replace(outcome(name, error), fold_errors=(error,)) for name, error in (("t001", 0.3), ("t003", 0.2))
+    )
+    thorough = replace(outcome("t002", 0.35, rung=1, parent="t001"), fold_errors=(0.3, 0.4))
+    assert best([floor, first, thorough, better]) is thorough
+    assert best([floor, first, thorough, better], alike=True) is better
+    worse = replace(better, fold_errors=(0.31,))
+    assert best([floor, first, thorough, worse], alike=True) is thorough
+
+
+def test_a_draw_near_the_best_keeps_most_of_it() -> None:
+    leader, drawn = {"a": 1, "b": 2, "c": 3, "only": 4}, {"a": 10, "b": 20, "c": 3, "new": 5}
+    for seed in range(50):
+        found = near(leader, drawn, np.random.default_rng(seed))
+        assert found != leader and found["c"] == 3
+        assert all(found[name] in (leader.get(name), drawn.get(name)) for name in found)
+    assert near(leader, leader, np.random.default_rng(0)) == leader
 
 
 def test_errors_are_compared_on_common_folds() -> None:

@@ -108,3 +108,11 @@ def test_a_repeat_judges_every_row_again_on_other_folds() -> None:
     assert found[:N_FOLDS][0][1].tolist() == pairs(folds, EVERY)[0][1].tolist(), "the first repeat is the rung before"
     judged = np.bincount(np.concatenate([valid for _, valid in found]), minlength=60)
     assert judged.tolist() == [REPEATS] * 60
+
+
+def test_how_much_more_the_next_rung_is() -> None:
+    assert one_in(ladder(800), 800) == (2,)  # ten folds more than five
+    assert one_in(ladder(5_000), 5_000) == (4,)
+    assert one_in(ladder(40_000), 40_000) == (4,)
+    assert one_in(ladder(300_000), 300_000) == (6, 5)
+    assert one_in((Rung(None, 1),), 100) == ()
