@@ -16,6 +16,9 @@ from lepton_ray.search.desk import Desk
 from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import Outcome
 
+MANY_ROWS = 20_000
+"""Development rows from which another member of the blend is worth more than a quarter more rows for each."""
+
 Hire = Callable[[float], Sequence[Worker]]
 """Expected seconds of the refits of one part to the workers that are to carry them out."""
 
@@ -45,20 +48,27 @@ def conclude(
     def refit_seconds(outcome: Outcome) -> float:
         return finishing.refit_seconds(outcome, desk.rungs, n_rows)
 
-    recipe = blending.recipe_of(
-        problem,
-        prepared.dev,
-        desk.outcomes(),
-        champion,
-        scratch,
-        refit_seconds=refit_seconds,
-        room=Room(
-            refit_seconds=(until - course.clock()) / in_turn,
-            row_seconds=course.spec.row_seconds(course.meter.ledger.machine),
-        ),
-        rng=np.random.default_rng(course.spec.seed),
-        value=course.value,
-    )
+    def chosen(turns: float) -> blending.Recipe:
+        return blending.recipe_of(
+            problem,
+            prepared.dev,
+            desk.outcomes(),
+            champion,
+            scratch,
+            refit_seconds=refit_seconds,
+            room=Room(
+                refit_seconds=(until - course.clock()) / turns,
+                row_seconds=course.spec.row_seconds(course.meter.ledger.machine),
+            ),
+            rng=np.random.default_rng(course.spec.seed),
+            value=course.value,
+        )
+
+    recipe = chosen(in_turn)
+    if held_rows and learn_held and n_rows >= MANY_ROWS:
+        wide = chosen(in_turn / 2.0)
+        if len(wide.members) > len(recipe.members):
+            recipe, learn_held = wide, False
     return finishing.finish(
         recipe,
         blending.as_sealed(problem, prepared.dev, champion, scratch, course.value),

@@ -14,6 +14,7 @@ from lepton_ray.search.rungs import (
     REPEATS,
     Rung,
     ladder,
+    one_in,
     splits,
 )
 
