@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.files import new_folder
+from lepton_ray.bundle.interval import Interval
 from lepton_ray.bundle.manifest import (
     NAME,
     Manifest,
@@ -118,7 +119,8 @@ class Bundle:
         """Predict a pandas, Arrow or polars frame, or dict rows: one row out per row in, in the same order.
 
         Returns:
-            ``prediction`` and, for classes, one ``probability_<class>`` each.
+            ``prediction`` and, for classes, one ``probability_<class>`` each; for a regression, between
+            ``prediction_low`` and ``prediction_high`` the truth lies nine times in ten.
 
         Raises:
             DataError: a column is lacking, or a value cannot be one.
@@ -145,7 +147,9 @@ class Bundle:
 
     def _table(self, values: np.ndarray[Any, Any]) -> pa.Table:
         if self.problem.task is Task.REGRESSION:
-            return pa.table({"prediction": pa.array(values, pa.float64())})
+            interval = self.manifest.interval
+            numbers = [values] if interval is None else [values, *interval.around(values)]
+            return pa.table([pa.array(one, pa.float64()) for one in numbers], names=list(self.manifest.outputs))
         if self.problem.task is Task.BINARY:
             chosen = (values[:, 1] >= self.manifest.threshold).astype(np.int64)
         else:
@@ -163,6 +167,7 @@ def write_bundle(
     facts: Mapping[str, Any],
     created: float,
     threshold: float = DEFAULT_THRESHOLD,
+    interval: Interval | None = None,
     example: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Seal models with all that a prediction needs into a new folder, whole or not at all, and load it back.
@@ -171,6 +176,7 @@ def write_bundle(
         folder: where; must not exist yet.
         created: seconds since 1970, from the caller's clock.
         threshold: of the positive class of a binary problem.
+        interval: around the values of a regression.
         example: one ordinary row for documentation and warming; columns left out are null.
 
     Raises:
@@ -199,6 +205,7 @@ def write_bundle(
                 threshold=threshold if blend.problem.task is Task.BINARY else None,
                 example=plain({name: (example or {}).get(name) for name in plan.schema.names}),
                 facts=plain(facts),
+                interval=interval if blend.problem.task is Task.REGRESSION else None,
                 files=stored_files(place),
             )
             (place / NAME).write_text(manifest.to_json(), encoding="utf-8")

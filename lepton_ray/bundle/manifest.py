@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.bundle.files import regular_files, sha256
+from lepton_ray.bundle.interval import Interval
 from lepton_ray.errors import BundleError
 from lepton_ray.features.chain import View
 from lepton_ray.table.schema import Problem, Schema, Task
@@ -70,6 +71,7 @@ class Manifest:
         temperature: what the blend's log probabilities are divided by.
         threshold: from which probability on the positive class of a binary problem is predicted.
         example: one ordinary row, for the first request and the documentation; it may hold nulls.
+        interval: where the truth lies around a predicted value, for a regression that was judged on enough rows.
         facts: what the run says of this model: score, interval, trials, how it was refitted.
     """
 
@@ -83,12 +85,14 @@ class Manifest:
     example: Mapping[str, Any]
     facts: Mapping[str, Any]
     files: tuple[StoredFile, ...]
+    interval: Interval | None = None
     format: int = FORMAT
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The columns of a prediction, in order."""
-        return ("prediction", *(f"probability_{name}" for name in self.problem.classes))
+        bounds = () if self.interval is None else ("prediction_low", "prediction_high")
+        return ("prediction", *bounds, *(f"probability_{name}" for name in self.problem.classes))
 
     @property
     def family(self) -> str:
@@ -105,6 +109,7 @@ class Manifest:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {"problem": self.problem.to_dict(), "schema": self.schema.to_dict()}
         values["members"] = [asdict(member) for member in self.members]
+        values["interval"] = None if self.interval is None else self.interval.to_dict()
         values["files"] = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in self.files]
         return json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -145,6 +150,7 @@ class Manifest:
                 "created": float(values["created"]),
                 "members": members,
                 "temperature": float(values["temperature"]),
+                "interval": None if values.get("interval") is None else Interval.from_dict(values["interval"]),
                 "problem": problem,
                 "schema": Schema.from_dict(values["schema"]),
                 "files": tuple(

@@ -15,6 +15,8 @@ def predict(
 ) -> None:
     """Predict a table: `prediction` and, for classes, `probability_<class>`; one row out per row in, order kept.
 
+    For a number, the truth lies between `prediction_low` and `prediction_high` nine times in ten.
+
     Example:
 
       lepton predict lepton-runs/20261122-101500-ab12/bundle new.csv --out predictions.csv --keep id

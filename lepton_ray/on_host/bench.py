@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, write_bundle
+from lepton_ray.bundle.interval import Interval
 from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
@@ -30,7 +31,7 @@ from lepton_ray.search.evaluation import Fold, Labelled, checked, evaluate
 from lepton_ray.search.rungs import ladder, splits
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial, beats
 from lepton_ray.table.cleaning import CleaningPlan
-from lepton_ray.table.schema import Task
+from lepton_ray.table.schema import Problem, Task
 from lepton_ray.training.metrics import METRICS, bootstrap_interval
 
 State = dict[str, Any]
@@ -266,16 +267,13 @@ class Bench:
         return {"score": float(score), "interval": interval, "how": self.how, "rows": len(self.held.y)}
 
     def _decided(self, folds: Sequence[Fold]) -> dict[str, Any]:
-        """What the folds decide by ``value``: from which probability the positive class is predicted."""
-        if self.value is None or self.problem.task is not Task.BINARY:
-            return {}
+        """See ``decided_by``."""
         y = np.concatenate([self.dev.y[fold.rows] for fold in folds])
-        p = np.concatenate([fold.prediction[:, 1] for fold in folds])
-        return {"threshold": deciding_threshold(self.value, y, p), "rows": len(p)}
+        return decided_by(self.problem, self.value, y, np.concatenate([fold.prediction for fold in folds]))
 
     def _seal(self, folder: Path, blend: Blend, held_out: dict[str, Any], decided: dict[str, Any]) -> None:
-        by_value = {"threshold_by": "value", "threshold_rows": decided["rows"]} if decided else {}
-        threshold = decided.get("threshold", DEFAULT_THRESHOLD)
+        by_value = {"threshold_by": "value", "threshold_rows": decided["rows"]} if "threshold" in decided else {}
+        threshold, interval = decided.get("threshold", DEFAULT_THRESHOLD), decided.get("interval")
         write_bundle(
             folder,
             plan=self.plan,
@@ -283,8 +281,20 @@ class Bench:
             facts={**self.facts, **held_out, **by_value},
             created=time.time(),
             threshold=threshold,
+            interval=None if interval is None else Interval.from_dict(interval),
             example=self.example,
         )
+
+
+def decided_by(problem: Problem, value: Value | None, y: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
+    """What predictions out of fold decide: for two classes and a ``value`` the probability from which the positive one
+    is predicted, for a regression the interval around a prediction."""
+    if problem.task is Task.REGRESSION:
+        interval = Interval.measured(y, predictions)
+        return {} if interval is None else {"interval": interval.to_dict()}
+    if value is None or problem.task is not Task.BINARY:
+        return {}
+    return {"threshold": deciding_threshold(value, y, predictions[:, 1]), "rows": len(y)}
 
 
 def row_seconds(blend: Blend, clean: pa.Table) -> float:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.bundle.blend import tempered
-from lepton_ray.on_host.bench import Part
+from lepton_ray.on_host.bench import Part, decided_by
 from lepton_ray.on_host.out_of_fold import OutOfFold, load_folds, out_of_fold, path_of
-from lepton_ray.report.threshold import deciding_threshold
 from lepton_ray.report.value import Value
 from lepton_ray.search.bias import CorrectedScore, Judged, corrected_score
 from lepton_ray.search.ensemble import (
@@ -26,7 +25,7 @@ from lepton_ray.search.ensemble import (
     temperature_of,
 )
 from lepton_ray.search.trial import DONE, Outcome
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Problem
 from lepton_ray.training.metrics import METRICS
 
 FEWEST_CALIBRATION_ROWS = 200
@@ -76,11 +75,8 @@ class Recipe:
 
     @cached_property
     def decided(self) -> dict[str, Any]:
-        """The threshold that earns most on ``rows`` and their number, where a value was given."""
-        if self.value is None or self.problem.task is not Task.BINARY:
-            return {}
-        threshold = deciding_threshold(self.value, self.judged.y, self.predictions[:, 1])
-        return {"threshold": threshold, "rows": len(self.rows)}
+        """What ``rows`` decide, see ``bench.decided_by``."""
+        return decided_by(self.problem, self.value, self.judged.y, self.predictions)
 
     def only(self, trials: Collection[str]) -> "Recipe":
         """The blend of these members alone; at least one of them must be one."""

@@ -62,5 +62,6 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         facts={**decided, "refit_of": bundle.id, "fitted_on": "all", "fitted_rows": len(rows), "score": None},
         created=time.time(),
         threshold=DEFAULT_THRESHOLD if bundle.manifest.threshold is None else bundle.manifest.threshold,
+        interval=bundle.manifest.interval,
         example=bundle.manifest.example,
     )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from lepton_ray import __version__
 from lepton_ray.bundle.files import disk_faults
+from lepton_ray.bundle.interval import Interval
 from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
@@ -155,7 +156,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         classes=problem.classes,
         measurement=measurement(prepared, sealer, finished, held),
         trials=tuple(trial_facts(course, outcome) for outcome in desk.outcomes()),
-        winner=winner(finished),
+        winner=winner(finished, None if prepared.held is None else held),
         importances=finished.importances,
         held_out=held,
         roi=roi,
@@ -173,7 +174,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
     return render(facts)
 
 
-def winner(finished: Finished) -> Winner:
+def winner(finished: Finished, held: Predictions | None) -> Winner:
     """What won; the note is for what the report does not say by itself."""
     members = finished.recipe.members
     families = " + ".join(dict.fromkeys(outcome.trial.family for outcome, _ in members))
@@ -181,8 +182,18 @@ def winner(finished: Finished) -> Winner:
     if len(members) > 1 and finished.fitted_on != "search":
         parts = ", ".join(f"{share:.0%} {outcome.trial.id} ({outcome.trial.family})" for outcome, share in members)
         notes.append(f"It averages {len(members)} models: {parts}.")
+    if held is not None and "interval" in finished.recipe.decided:
+        notes.append(_covered(Interval.from_dict(finished.recipe.decided["interval"]), held))
     trials = tuple(outcome.trial.id for outcome, _ in members)
     return Winner(families, trials, finished.fitted_on == "all", " ".join(notes))
+
+
+def _covered(interval: Interval, held: Predictions) -> str:
+    low, high = interval.around(held.values)
+    share = float(np.mean((held.y >= low) & (held.y <= high)))
+    return (
+        f"{share:.1%} of the rows held out lie between prediction_low and prediction_high; {interval.level:.0%} should."
+    )
 
 
 def data_facts(prepared: Prepared) -> DataFacts:
