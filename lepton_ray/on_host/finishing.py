@@ -26,6 +26,8 @@ NO_SEARCH = 0.6
 """Of a trial's time on as many rows: a refit stops at the round that was found, and judges nothing. Measured: 0.5."""
 SPARE = 1.3
 """What a refit is given, as a multiple of what it is expected to take."""
+HOPE = SPARE * MORE_ROWS
+"""A refit is begun where this many times what is left would do: what it is expected to take is on the safe side."""
 SEAL_SECONDS = 0.5
 POLL_SECONDS = 0.05
 NOTES = {
@@ -99,7 +101,7 @@ def finish(
         (scratch / "stop").unlink()
     parts = ("dev", "all") if held_rows and learn_held else ("dev",)
     fitted: dict[str, set[str]] = {}
-    if clock() + refit_seconds(recipe.winner, rungs, n_rows) / SPARE / MORE_ROWS <= until:
+    if clock() + refit_seconds(recipe.winner, rungs, n_rows) / HOPE <= until:
         fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts))
     kept, ready = _whole(recipe, fitted)
     sealed: dict[str, Facts] = {}

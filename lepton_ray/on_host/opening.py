@@ -106,8 +106,13 @@ def open_desk(
     def reserve(best: Outcome | None) -> float:
         if best is None:
             return fixed
-        members = MEMBERS * slow * finishing.refit_seconds(best, rungs, n_rows)
-        return fixed + min(members, LARGEST_REFIT_SHARE * course.budget.wall_seconds)
+        one, most = (
+            slow * finishing.refit_seconds(best, rungs, n_rows),
+            LARGEST_REFIT_SHARE * course.budget.wall_seconds,
+        )
+        if one > most * finishing.HOPE:  # it would not be begun: the time is worth more to the search
+            return fixed
+        return fixed + min(MEMBERS * one, most)
 
     desk = Desk(
         policy,
