@@ -1,4 +1,6 @@
-"""scripts/bench_foundation.py DATA [--out FILE]: eight real tables, 60 s each, against default LightGBM on the same split.
+"""scripts/bench_foundation.py DATA [--out FILE]: eight real tables, 60 s each, beside default LightGBM.
+
+The peer has the same split. With --priors, ``scripts/mine_leaving_out``'s folder, no table's own trials are known.
 
 For each table: ``lepton run --deadline 60s --no-serve`` timed by this process from exec to exit, then LightGBM's
 scikit-learn defaults fitted on the same development rows and judged on the same held-out rows. One JSON line each;
@@ -26,11 +28,13 @@ TABLES: dict[str, tuple[str, str]] = {
 }
 
 
-def ours(path: Path, target: str, drop: str, seconds: int, seed: int) -> dict[str, Any]:
+def ours(path: Path, target: str, drop: str, *, seconds: int, seed: int, priors: Path | None) -> dict[str, Any]:
     """Run the command line in a folder of its own; times are this process's."""
+    mined = None if priors is None or not (priors / path.stem).is_dir() else priors / path.stem
     with tempfile.TemporaryDirectory() as place:
         words = ["run", str(path), "--target", target, "--deadline", f"{seconds}s", "--no-serve", "--json"]
         words += ["--out", f"{place}/run", "--seed", str(seed)] + (["--drop", drop] if drop else [])
+        words += [] if mined is None else ["--priors", str(mined)]
         began = time.monotonic()
         done = subprocess.run([sys.executable, "-m", "lepton_ray", *words], capture_output=True, text=True, check=False)
         wall = time.monotonic() - began
@@ -76,20 +80,23 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench_foundation.jsonl"))
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--priors", type=Path)
     asked = parser.parse_args()
     done = {json.loads(line)["table"] for line in asked.out.read_text().splitlines()} if asked.out.exists() else set()
     for name, (target, drop) in TABLES.items():
         if name in done:
             continue
-        result = ours(asked.data / name, target, drop, asked.seconds, asked.seed)
+        how = {"seconds": asked.seconds, "seed": asked.seed, "priors": asked.priors}
+        result = ours(asked.data / name, target, drop, **how)
         peer, metric = default_lightgbm(asked.data / name, target, drop, asked.seed)
         line = {"table": name, "seed": asked.seed, "default_lightgbm": peer, "metric": metric, **result}
         with asked.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        why = result.get("stopped_because") or result.get("error")
         print(
             f"{name:20} {metric:8} ours {result.get('score')} lightgbm {peer:.4f} spent {result.get('spent_usd')} of "
             f"{result.get('budget_usd')} wall {result['outside_seconds']:.1f} trials {result.get('trials')} "
-            f"({result['on_host']} host, {result['on_ray']} ray) {result.get('stopped_because') or result.get('error')}",
+            f"({result['on_host']} host, {result['on_ray']} ray) {why}",
             flush=True,
         )
     return 0
