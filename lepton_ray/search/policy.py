@@ -1,9 +1,9 @@
 """Which trial is next: a pure function of what has been tried. It knows nothing about workers, clocks or money.
 
 The order is the floor first (constant, linear), then the portfolio, then draws: the better family more often, every
-other one near the family's best configuration. Each rung of a ladder gets about as much work as the one below
-(asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, with η the ratio of their costs), so that the best
-of a rung goes on as soon as it is known. When most of what there is to spend is spent, the best few of a rung and the
+other one near the family's best configuration. A family that has shown itself to be behind leaves the portfolio to the
+others. Each rung of a ladder gets as much time as the one below (asynchronous successive halving, Li et al. 2020,
+arXiv:1810.05934, with η the ratio of their costs), so that the best of a rung goes on as soon as it is known. When most of what there is to spend is spent, the best few of a rung and the
 best of its better families go on before anything new is tried: that is what the final blend is chosen from.
 """
 
@@ -19,7 +19,9 @@ from lepton_ray.search.economics import Economy
 from lepton_ray.search.trial import Outcome, Trial, beats
 
 PROMOTE_ONE_IN = 3
-"""At least so many trials of a rung make one of the next."""
+"""Of a rung, at least: the others are not good enough to go on."""
+TRIED_ENOUGH = 2
+"""Trials after which a family in the worse half is behind."""
 LATE, FINALISTS = 0.6, 3
 """From this share of what there is to spend, so many of a rung go on beside the best of each family."""
 FROM_DRAW = 0.35
@@ -80,7 +82,7 @@ class PromotionPolicy:
         portfolio: (family, config) in the order of trial.
         draw: (family name, generator, near) to a config of its space, near another one or anywhere; None where the
             family has no space.
-        one_in: for each rung but the last, how many of its trials make one promotion.
+        one_in: for each rung but the last, how many of its trials take as long as one promotion.
         economy: when to stop although there is money left; None: never.
     """
 
@@ -110,8 +112,10 @@ class PromotionPolicy:
         """What might be tried next, the most wanted first."""
         yield from self._promotions(seen, name)
         tried = {_signature(trial.family, trial.config) for trial in started}
-        for family, config in self.portfolio:
-            if _signature(family, config) not in tried:
+        left = [entry for entry in self.portfolio if _signature(*entry) not in tried]
+        behind = _behind(seen.outcomes)
+        for family, config in left:
+            if family not in behind:
                 yield Trial(name, family, config, rung=0)
         rng = np.random.default_rng([self.seed, len(started)])
         leaders = _leaders(seen.outcomes)
@@ -120,6 +124,8 @@ class PromotionPolicy:
                 drawn = self.draw(family, rng, leaders[family].trial.config if turn % 2 == 0 else None)
                 if drawn is not None and _signature(family, drawn) not in tried:
                     yield Trial(name, family, drawn, rung=0)
+        for family, config in left:
+            yield Trial(name, family, config, rung=0)
 
     def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
         """From the highest rung down, so that what is nearest to its end is ended first."""
@@ -129,8 +135,7 @@ class PromotionPolicy:
                 (o for o in seen.outcomes if o.usable and o.trial.rung == rung and o.trial.family != "constant"),
                 key=_standing,
             )
-            allowed = len(there) // max(self.one_in[rung], PROMOTE_ONE_IN)
-            wanted = there[:allowed] if sum(one.trial.id in promoted for one in there) < allowed else []
+            wanted = there[: len(there) // PROMOTE_ONE_IN] if self._due(seen, rung) else []
             if seen.spent >= LATE:
                 leaders = _leaders(there[: (len(there) + 1) // 2]).values()
                 wanted = [one for at, one in enumerate(there) if at < FINALISTS or one in leaders]
@@ -138,6 +143,15 @@ class PromotionPolicy:
                 trial = outcome.trial
                 if trial.id not in promoted:
                     yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
+
+
+    def _due(self, seen: Snapshot, rung: int) -> bool:
+        """Whether the rung above would have had no more time than this one after another promotion."""
+        here, above = ([one.seconds for one in seen.outcomes if one.trial.rung == at] for at in (rung, rung + 1))
+        if not here:
+            return False
+        expected = self.one_in[rung] * sum(here) / len(here)
+        return sum(above) + expected * (1 + sum(trial.rung == rung + 1 for trial in seen.running)) <= sum(here)
 
 
 def near(config: Config, drawn: Config, rng: np.random.Generator) -> Config:
@@ -156,6 +170,14 @@ def _leaders(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
     usable = [one for one in outcomes if one.usable]
     ranked = sorted(usable, key=lambda one: (-one.trial.rung, *_standing(one)))
     return {one.trial.family: one for one in reversed(ranked)}
+
+
+def _behind(outcomes: Iterable[Outcome]) -> set[str]:
+    """The families in the worse half of those at the first rung, by their best trial of at least a few."""
+    tried = [one for one in outcomes if one.usable and one.trial.rung == 0 and one.trial.family != "constant"]
+    ranked = sorted(_leaders(tried).values(), key=_standing)
+    worse = {one.trial.family for one in ranked[(len(ranked) + 1) // 2 :]}
+    return {name for name in worse if sum(one.trial.family == name for one in tried) >= TRIED_ENOUGH}
 
 
 def _standing(outcome: Outcome) -> tuple[float, str]:

@@ -147,6 +147,41 @@ def test_a_rung_that_costs_ten_times_as_much_gets_a_tenth() -> None:
     assert isinstance(second, Start) and second.trial.parent == "t000"
 
 
+def test_a_promotion_that_was_cheap_leaves_room_for_another() -> None:
+    rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(10)]
+    dear = replace(policy(1), one_in=(8,))
+    for seconds, parent in ((8.0, None), (1.0, "t001")):
+        up = replace(outcome("t010", 0.1, rung=1, parent="t000"), seconds=seconds)
+        found = dear.decide(Snapshot((*rung, up), ()), ALWAYS)
+        assert isinstance(found, Start) and found.trial.parent == parent
+    running = Trial("t010", "trees", {"n": "t000"}, 1, "t000")
+    found = dear.decide(Snapshot(tuple(rung), (running,)), ALWAYS)
+    assert isinstance(found, Start) and found.trial.parent is None, (
+        "one that runs counts as what it is expected to take"
+    )
+
+
+def test_a_family_that_is_behind_leaves_the_list_to_the_others() -> None:
+    seen = [outcome("t000", 0.9, family="constant"), outcome("t001", 0.2, family="trees")]
+    once, twice = (tuple(outcome(f"t{2 + n:03d}", 0.5, family="linear") for n in range(times)) for times in (1, 2))
+    lists = (("constant", {}), ("linear", {"C": 9.0}), ("trees", {"n": 9}))
+    told = replace(policy(), portfolio=lists, draw=lambda family, rng, near: None)
+    assert told.decide(Snapshot((*seen, *once), ()), ALWAYS).trial.family == "constant"
+    names = [one.trial.family for one in _offered(told, (*seen, *once))]
+    assert names == ["constant", "linear", "trees"]
+    assert [one.trial.family for one in _offered(told, (*seen, *twice))] == ["constant", "trees", "linear"]
+
+
+def _offered(told: PromotionPolicy, seen: tuple[Outcome, ...]) -> list[Start]:
+    """What the policy starts one after the other, nothing of which ends."""
+    found: list[Start] = []
+    for _ in range(3):
+        decision = told.decide(Snapshot(seen, tuple(one.trial for one in found)), ALWAYS)
+        assert isinstance(decision, Start)
+        found.append(decision)
+    return found
+
+
 def test_the_constant_is_never_promoted_even_when_it_leads() -> None:
     rung = [outcome("t000", 0.1, family="constant"), *(outcome(f"t00{n}", 0.4 - 0.1 * n) for n in (1, 2, 3))]
     for spent in (0.0, 0.9):
