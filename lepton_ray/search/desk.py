@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.lease import Lease
 from lepton_ray.search.cost import CostModel, Kin, Size
-from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best, by_name, to_beat
+from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait
 from lepton_ray.search.rungs import Rung
+from lepton_ray.search.title import Standing, best
 from lepton_ray.search.trial import KILLED, SKIPPED, Outcome, Trial
 
 ADMISSION_QUANTILE = 0.5
@@ -27,7 +28,7 @@ class Assignment:
     """A trial to be run now, under this lease.
 
     Attributes:
-        beat: the fold errors that win the title, see ``policy.to_beat``.
+        beat: the fold errors that win the title, see ``title``.
         begun: its driver has said that a worker has taken it up.
     """
 
@@ -73,7 +74,6 @@ class Desk:
         self._policy = policy
         self._budget = budget
         self.rungs = rungs
-        self._alike = all(rung.rows is None for rung in rungs)
         self._size = size
         self._reserve = reserve
         self._refit_share = refit_share
@@ -125,7 +125,9 @@ class Desk:
         found, end = self.best(), self._lease_end(trial, now)
         if found is None:
             end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
-        beat = None if found is None else to_beat(trial, found, by_name(self._outcomes), alike=self._alike)
+        beat = None
+        if found is not None:
+            beat = Standing.of(self._outcomes).to_beat(trial, found, folds=self.rungs[trial.rung].fits)
         given = Assignment(trial, Lease(trial.id, now, max(now, min(now + seconds, end))), beat)
         self._running[trial.id] = given
         return given
@@ -182,7 +184,7 @@ class Desk:
         """The best of those that left a bundle."""
         with self._lock:
             sealed = (outcome for outcome in self._outcomes if outcome.bundle is not None)
-            return best(sealed, self._outcomes, alike=self._alike)
+            return best(sealed, self._outcomes)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         with self._lock:

@@ -3,8 +3,9 @@
 The order is the floor first (constant, linear), then the portfolio, then draws: the better family more often, every
 other one near the family's best configuration. A family that has shown itself to be behind leaves the portfolio to the
 others. Each rung of a ladder gets as much time as the one below (asynchronous successive halving, Li et al. 2020,
-arXiv:1810.05934, with η the ratio of their costs), so that the best of a rung goes on as soon as it is known. When most of what there is to spend is spent, the best few of a rung and the
-best of its better families go on before anything new is tried: that is what the final blend is chosen from.
+arXiv:1810.05934, with η the ratio of their costs), so that the best of a rung goes on as soon as it is known. When most
+of what there is to spend is spent, the best few of a rung and the best of its better families go on before anything new
+is tried: that is what the final blend is chosen from.
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.search.economics import Economy
-from lepton_ray.search.trial import Outcome, Trial, beats
+from lepton_ray.search.trial import Outcome, Trial
 
 PROMOTE_ONE_IN = 3
 """Of a rung, at least: the others are not good enough to go on."""
@@ -144,7 +145,6 @@ class PromotionPolicy:
                 if trial.id not in promoted:
                     yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
 
-
     def _due(self, seen: Snapshot, rung: int) -> bool:
         """Whether the rung above would have had no more time than this one after another promotion."""
         here, above = ([one.seconds for one in seen.outcomes if one.trial.rung == at] for at in (rung, rung + 1))
@@ -182,59 +182,6 @@ def _behind(outcomes: Iterable[Outcome]) -> set[str]:
 
 def _standing(outcome: Outcome) -> tuple[float, str]:
     return float("inf") if outcome.error is None else outcome.error, outcome.trial.id
-
-
-def best(
-    outcomes: Iterable[Outcome], lineage: Iterable[Outcome] | None = None, *, alike: bool = False
-) -> Outcome | None:
-    """The one that holds the title after all bouts, in the order in which they ended.
-
-    Args:
-        lineage: all outcomes, among them the ancestors of those that may hold it; None: these are all.
-        alike: see ``to_beat``.
-    """
-    told = list(outcomes)
-    known = by_name(told if lineage is None else lineage)
-    champion: Outcome | None = None
-    for outcome in told:
-        if outcome.usable and (champion is None or succeeds(outcome, champion, known, alike=alike)):
-            champion = outcome
-    return champion
-
-
-def succeeds(outcome: Outcome, champion: Outcome, known: Mapping[str, Outcome], *, alike: bool = False) -> bool:
-    """Whether it takes the title."""
-    bar = to_beat(outcome.trial, champion, known, alike=alike)
-    return bar is None or beats(outcome.fold_errors, bar)
-
-
-def to_beat(
-    trial: Trial, champion: Outcome, known: Mapping[str, Outcome], *, alike: bool = False
-) -> tuple[float, ...] | None:
-    """The fold errors that a trial must beat for the title: None where it has won already, () where it cannot win.
-
-    At the champion's own rung, or against the constant, they are the champion's. A trial from a higher rung is compared
-    where both were judged: by its ancestor at the champion's rung, which must be the champion or have beaten it. To be
-    judged on more rows is no merit by itself. A trial from a lower rung is compared on the folds that both had.
-
-    Args:
-        alike: the rungs are folds of the same rows, so that one fold's error means the same on each of them.
-    """
-    if trial.rung == champion.trial.rung or champion.trial.family == "constant":
-        return champion.fold_errors
-    if trial.rung < champion.trial.rung:
-        return champion.fold_errors if alike else ()
-    ancestor = known.get(trial.parent or "")
-    while ancestor is not None and ancestor.trial.rung > champion.trial.rung:
-        ancestor = known.get(ancestor.trial.parent or "")
-    if ancestor is None:
-        return ()
-    won = ancestor.trial.id == champion.trial.id or beats(ancestor.fold_errors, champion.fold_errors)
-    return None if won else ()
-
-
-def by_name(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
-    return {outcome.trial.id: outcome for outcome in outcomes}
 
 
 def _families_by_merit(outcomes: Sequence[Outcome], rng: np.random.Generator) -> list[str]:

@@ -17,9 +17,10 @@ from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Assignment, Desk
-from lepton_ray.search.policy import Draw, PromotionPolicy, Stop, Wait, best
+from lepton_ray.search.policy import Draw, PromotionPolicy, Stop, Wait
 from lepton_ray.search.records import Config, RecordedTable, key_of
 from lepton_ray.search.rungs import Rung
+from lepton_ray.search.title import best
 from lepton_ray.search.trial import DONE, PARTIAL, Outcome, Trial, beats
 
 FEW_NEAR = 8
@@ -88,8 +89,8 @@ class Story:
         """After each outcome, the held-out error of the best one so far; infinite while there is none."""
         errors: list[float] = []
         champion: Outcome | None = None
-        for outcome in self.outcomes:
-            champion = best((outcome,) if champion is None else (champion, outcome), self.outcomes)
+        for number, outcome in enumerate(self.outcomes, 1):
+            champion = best((outcome,) if champion is None else (champion, outcome), self.outcomes[:number])
             errors.append(float("inf") if champion is None else held_error(champion, table, world))
         return tuple(errors)
 

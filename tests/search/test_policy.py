@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, best, interleave, near
+from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, interleave, near
 from lepton_ray.search.trial import DONE, FAILED, KILLED, PARTIAL, Outcome, Trial
 
 ALWAYS = lambda trial: True  # noqa: E731
@@ -260,41 +260,6 @@ def test_a_search_that_is_not_worth_it_stops_once_every_family_was_tried() -> No
     assert isinstance(policy(1).decide(Snapshot(tuple(seen), ()), ALWAYS), Start)
 
 
-def test_best_is_the_lowest_error_at_the_highest_rung() -> None:
-    low = [outcome("t000", 0.5, family="constant"), outcome("t001", 0.1), outcome("t002", 0.2)]
-    assert best(low) is low[1]
-    high = outcome("t003", 0.3, rung=1, parent="t001")
-    assert best([*low, high]) is high
-    assert best([low[0], replace(high, fold_errors=(0.6,))]) is low[0], "the floor is a model too"
-    assert best([*low, replace(high, error=None)]) is low[1]
-    assert best([]) is None
-
-
-def test_to_be_judged_on_more_rows_is_no_merit_by_itself() -> None:
-    """A promotion takes the title where its ancestor is the champion or beat it; a cheap family that was promoted
-    because the best one's promotion did not fit does not."""
-    first, second = outcome("t001", 0.1), outcome("t002", 0.2)
-    high = outcome("t003", 0.15, rung=1, parent="t002")
-    assert best([first, second, high]) is first
-    assert best([first, second, high, outcome("t004", 0.16, rung=1, parent="t001")]).trial.id == "t004"
-    higher = outcome("t005", 0.01, rung=2, parent="t003")
-    assert best([first, second, high, higher]) is first, "its grandparent lost"
-    assert best([second, high, higher]) is higher
-    assert best([first, outcome("t009", 0.01, rung=1, parent="t008")]) is first, "of unknown parents"
-
-
-def test_on_folds_of_the_same_rows_a_first_look_may_win() -> None:
-    floor = replace(outcome("t000", 0.9, family="constant"), fold_errors=(0.9,))
-    first, better = (
-        replace(outcome(name, error), fold_errors=(error,)) for name, error in (("t001", 0.3), ("t003", 0.2))
-    )
-    thorough = replace(outcome("t002", 0.35, rung=1, parent="t001"), fold_errors=(0.3, 0.4))
-    assert best([floor, first, thorough, better]) is thorough
-    assert best([floor, first, thorough, better], alike=True) is better
-    worse = replace(better, fold_errors=(0.31,))
-    assert best([floor, first, thorough, worse], alike=True) is thorough
-
-
 def test_a_draw_near_the_best_keeps_most_of_it() -> None:
     leader, drawn = {"a": 1, "b": 2, "c": 3, "only": 4}, {"a": 10, "b": 20, "c": 3, "new": 5}
     for seed in range(50):
@@ -302,18 +267,3 @@ def test_a_draw_near_the_best_keeps_most_of_it() -> None:
         assert found != leader and found["c"] == 3
         assert all(found[name] in (leader.get(name), drawn.get(name)) for name in found)
     assert near(leader, leader, np.random.default_rng(0)) == leader
-
-
-def test_errors_are_compared_on_common_folds() -> None:
-    floor = replace(outcome("t000", 0.5, family="constant"), fold_errors=(0.5, 0.5))
-    whole = replace(outcome("t001", 0.3), fold_errors=(0.2, 0.4))
-    easy = replace(outcome("t002", 0.25), fold_errors=(0.25,))
-    hard = replace(outcome("t003", 0.1), fold_errors=(0.1,))
-    assert best([floor, whole, easy]) is whole, "lower only because its one fold was the easier one"
-    assert best([floor, whole, easy, hard]) is hard
-    assert best([floor, replace(easy, fold_errors=(0.6,))]) is floor
-
-
-def test_of_equals_the_first_wins() -> None:
-    tie = [outcome("t001", 0.1), outcome("t000", 0.1)]
-    assert best(tie) is tie[0]
