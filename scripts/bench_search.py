@@ -70,9 +70,6 @@ class Stage:
     cores: int
     cap: float
 
-    def env(self, system: System) -> dict[str, str]:
-        return environment(ours=not system.peer)
-
 
 def environment(*, ours: bool) -> dict[str, str]:
     """This process's; peers are not to see the project's path, nor anybody the settings of an earlier run."""
@@ -141,7 +138,8 @@ def run_one(name: str, cell: Cell, held: Held, stage: Stage, folder: Path) -> li
         "seed": cell.seed,
         "cores": stage.cores,
     }
-    env, failed = stage.env(system) | {"RAY_TMPDIR": str(folder / "ray")}, None
+    env, failed = environment(ours=not system.peer), None
+    env |= {"RAY_TMPDIR": str(folder / "ray")} if system.peer else {}
     train, predict = commands(system, job, stage)
     began, score, facts = time.time(), held.constant, {}
     took = clock.timed(train, folder / "train", cap=stage.cap * cell.seconds, env=env)

@@ -6,7 +6,7 @@ dollars, billed and by the outside clock, against the budget; whether the model 
 cores was busy, and how much of them was in fits and scores of trials that came to something. What is in FILE already is
 skipped. ``--table`` prints what FILE says. ``--seconds 60,300 --walls deadline`` is the exam of the overhead.
 
-CPU is sampled from /proc ten times a second. A trial's share is what the process gained, between its beginning and its
+CPU is sampled from /proc five times a second. A trial's share is what the process gained, between its beginning and its
 end as trials.jsonl has them, that gained most and is no other trial's at that time.
 """
 
@@ -28,7 +28,7 @@ from benching.summary import grid
 from benching.tables import METRIC, TABLES, Table, hold_out
 
 A_SECOND = 0.0001
-EVERY = 0.1
+EVERY = 0.2
 SIX = "german_credit,telco_churn,online_shoppers,hotel_bookings,diabetes_readmission,flights"
 WALLS = {"deadline": 1.0, "dollars": 4.0}
 """The wall that is to hold, and how many times the seconds the deadline is."""

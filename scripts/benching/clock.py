@@ -30,11 +30,12 @@ class Taken:
     Attributes:
         code: of its exit; None where the cap killed it.
         seconds: from just before its exec to its own exit; what outlives it is not waited for, but killed.
-        cpu_seconds: user and system, of all that it started, ever.
+        cpu_seconds: user and system, of all that it started: what the kernel has summed up for us, or what was seen of
+            each process last, if that is more (a parent that ignores its children's ends, as Ray's does, sums nothing).
         peak_mb: resident, of the largest single process.
         left: processes that outlived it.
         others: what other work on this machine took meanwhile, of all its cores.
-        samples: CPU of each process over time, where it was asked for.
+        samples: CPU of each process over time.
     """
 
     code: int | None
@@ -60,13 +61,13 @@ def timed(
     *,
     cap: float,
     env: Mapping[str, str],
-    every: float | None = None,
+    every: float = 0.5,
 ) -> Taken:
     """Run a command to its end or to the cap, whatever comes first, in the folder of its logs.
 
     Args:
         logs: ``….out`` and ``….err`` beside this name get what it prints.
-        every: sample the CPU of its processes so often.
+        every: look at the CPU of its processes so often: one scan of /proc is some milliseconds.
     """
     stop, samples, busy = threading.Event(), Samples(), _busy_seconds()
     with logs.with_suffix(".out").open("wb") as out, logs.with_suffix(".err").open("wb") as err:
@@ -81,8 +82,7 @@ def timed(
             start_new_session=True,
         )
     watch = threading.Thread(target=_sample, args=(samples, began, every, stop))
-    if every is not None:
-        watch.start()
+    watch.start()
     in_time = _ends_within(process.pid, began + cap)
     seconds = time.monotonic() - began
     if not in_time:
@@ -90,10 +90,10 @@ def timed(
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     stop.set()
-    if watch.is_alive():
-        watch.join()
+    watch.join()
     all_used = [used, *_end_all()]
-    cpu_seconds = sum(one.ru_utime + one.ru_stime for one in all_used)
+    seen = sum(points[-1][1] for points in samples.values())
+    cpu_seconds = max(seen, sum(one.ru_utime + one.ru_stime for one in all_used))
     others = _busy_seconds() - busy - cpu_seconds
     return Taken(
         code=process.returncode if in_time else None,
@@ -135,10 +135,25 @@ def _busy_seconds() -> float:
 
 
 def _sample(samples: Samples, began: float, every: float, stop: threading.Event) -> None:
-    own = psutil.Process()
     while not stop.wait(every):
-        for child in own.children(recursive=True):
-            with suppress(OSError):  # it has ended since
-                words = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-                ticks = int(words[11]) + int(words[12])
-                samples.setdefault(child.pid, []).append((time.monotonic() - began, ticks / _TICK))
+        now = time.monotonic() - began
+        for pid, seconds in _cpu_of_descendants().items():
+            samples.setdefault(pid, []).append((now, seconds))
+
+
+def _cpu_of_descendants() -> dict[int, float]:
+    """CPU seconds of every process below this one, without what its children have left to it."""
+    children: dict[int, list[int]] = {}
+    seconds = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # it may have ended since
+                words = file.read().rpartition(b")")[2].split()
+                children.setdefault(int(words[1]), []).append(int(name))
+                seconds[int(name)] = (int(words[11]) + int(words[12])) / _TICK
+    found, todo = {}, [os.getpid()]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found.update((pid, seconds[pid]) for pid in below)
+        todo += below
+    return found

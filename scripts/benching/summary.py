@@ -140,6 +140,7 @@ def conduct(lines: list[Line], systems: list[str]) -> str:
                 gap(own, "believed"),
                 gap(own, "best_trial"),
                 f"{sum(line['failed'] is not None for line in own)} of {len(own)}",
+                f"{max(line['others'] for line in own):.0%}",
             ]
         )
     head = [
@@ -150,6 +151,7 @@ def conduct(lines: list[Line], systems: list[str]) -> str:
         "held-out ÷ believed error − 1: median · mean size",
         "the same to its best trial's error",
         "no model",
+        "other work on the machine, largest",
     ]
     return grid(head, rows)
 

@@ -1,7 +1,6 @@
 """The benches as they are called: a peer that cannot run, lepton, what is there already, the table of it all."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,16 +41,16 @@ def test_lepton_is_measured_from_outside(tmp_path: Path) -> None:
     (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert line["failed"] is None and line["score"] > 0.9 and line["believed"] > 0.9
     assert line["train_seconds"] >= line["wall_seconds"] - 0.1 and line["versions"]["lepton_ray"]
-    assert os.path.isdir(ROOT / ".git") <= bool(line["versions"]["commit"])
     said = call("bench_search.py", "--table", "--out", "out.jsonl", cwd=tmp_path)
     assert "### 10 s" in said and "| breast_cancer | roc_auc | 1 | 0.5 |" in said
 
 
 def test_the_wall_is_measured_in_dollars(tmp_path: Path) -> None:
-    words = ("--tables", "breast_cancer", "--seconds", 8, "--walls", "dollars", "--out", "wall.jsonl")
+    words = ("--tables", "breast_cancer", "--seconds", 12, "--walls", "dollars", "--out", "wall.jsonl")
     call("bench_wall.py", *words, cwd=tmp_path)
     assert call("bench_wall.py", *words, cwd=tmp_path) == ""
     (line,) = map(json.loads, (tmp_path / "wall.jsonl").read_text().splitlines())
-    assert line["beats"] and 0 < line["billed_of_dollars"] <= line["of_dollars"] + 0.01
-    assert 0 < line["cores_in_trials"] <= line["cores_busy"] <= 1.05
+    assert line["code"] == 0 and line["beats"] is (line["score"] > line["constant"] == 0.5)
+    assert 0 < line["billed_of_dollars"] <= line["of_dollars"] and line["of_seconds"] < 0.5
+    assert 0 < line["cores_in_trials"] <= line["cores_busy"]
     assert "1 runs: largest" in call("bench_wall.py", "--table", "--out", "wall.jsonl", cwd=tmp_path)
