@@ -36,6 +36,7 @@ class Table:
 
 TABLES = {
     "breast_cancer": Table("builtin:breast_cancer", "target", "binary"),
+    "digits": Table("builtin:digits", "target", "multiclass"),
     "german_credit": Table("german_credit.csv", "risk", "binary"),
     "telco_churn": Table("telco_churn.csv", "Churn", "binary", ("customerID",)),
     "online_shoppers": Table("online_shoppers.csv", "Revenue", "binary"),

@@ -19,7 +19,6 @@ def train(job: rows.Job) -> None:
         time_budget=job["seconds"],
         n_jobs=job["cores"],
         seed=job["seed"],
-        verbose=1,
         **job["settings"],
     )
     if model.model is None:
@@ -34,8 +33,10 @@ def predict(job: rows.Job) -> dict[str, object]:
         rows.write_answers(job, model.predict(frame))
     else:
         rows.write_answers(job, model.predict_proba(frame), model.classes_)
-    believed = 1 - model.best_loss if job["metric"] == "roc_auc" else model.best_loss
-    return {"believed": float(believed), "model": f"{type(model.model).__name__}, best single {model.best_estimator}"}
+    best = float(1 - model.best_loss if job["metric"] == "roc_auc" else model.best_loss)
+    stacked = bool(job["settings"].get("ensemble"))  # what FLAML tells is its best single model's, not the stack's
+    told = {"best_trial": best} if stacked else {"believed": best, "best_trial": best}
+    return {**told, "model": f"{type(model.model).__name__}, best single {model.best_estimator}"}
 
 
 if __name__ == "__main__":
