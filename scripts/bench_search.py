@@ -139,7 +139,7 @@ def run_one(name: str, cell: Cell, held: Held, stage: Stage, folder: Path) -> li
         "cores": stage.cores,
     }
     env, failed = environment(ours=not system.peer), None
-    env |= {"RAY_TMPDIR": str(folder / "ray")} if system.peer else {}
+    env |= {"RAY_TMPDIR": str(folder)} if system.peer else {}
     train, predict = commands(system, job, stage)
     began, score, facts = time.time(), held.constant, {}
     took = clock.timed(train, folder / "train", cap=stage.cap * cell.seconds, env=env)
@@ -179,10 +179,11 @@ def run_cells(cells: list[Cell], systems: list[str], stage: Stage, asked: argpar
         todo = [name for name in cell.order(systems) if (name, cell.table, cell.seed, cell.seconds) not in done]
         if not todo:
             continue
-        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as place:
+        # A short path: where its sockets' names grow too long, Ray waits a minute for a dashboard that cannot start.
+        with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp", ignore_cleanup_errors=True) as place:
             held = hold_out(TABLES[cell.table], asked.data, cell.seed, Path(place))
-            for name in todo:
-                folder = Path(place, name)
+            for number, name in enumerate(todo):
+                folder = Path(place, str(number))
                 folder.mkdir()
                 line = run_one(name, cell, held, stage, folder)
                 if asked.logs:
