@@ -63,12 +63,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all runs share: interpreters, versions, cores, the factor of the hard cap."""
+    """What all runs share: interpreters, versions, cores, the factor of the hard cap, lepton's priors."""
 
     pythons: dict[str, str]
     versions: dict[str, lines.Line]
     cores: int
     cap: float
+    priors: Path | None
 
 
 def environment(*, ours: bool) -> dict[str, str]:
@@ -88,6 +89,8 @@ def commands(system: System, job: dict[str, Any], stage: Stage) -> tuple[list[st
     run = [python, "-m", "lepton_ray"]
     asked = {name: str(job[name]) for name in ("target", "task", "metric", "seed")}
     options = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    if job["priors"]:
+        options += ["--priors", job["priors"]]
     promise = ["--deadline", f"{job['seconds']}s", "--spend-it-all", "--no-serve", "--json", "--out", job["model"]]
     return (
         [*run, "run", job["train"], *options, *promise],
@@ -107,6 +110,7 @@ def facts_of(system: System, folder: Path, job: dict[str, Any]) -> dict[str, Any
     kept = ("spent_usd", "budget_usd", "wall_seconds", "trials", "stopped_because")
     return {
         "believed": told["score"],
+        "priors": "without the table" if job["priors"] else "shipped",
         "model": " + ".join(member["family"] for member in manifest["members"]),
         **{name: told[name] for name in kept},
         "best_trial": min((one["error"], one["score"]) for one in usable if one["trial"]["rung"] == top)[1],
@@ -137,6 +141,7 @@ def run_one(name: str, cell: Cell, held: Held, stage: Stage, folder: Path) -> li
         "seconds": cell.seconds,
         "seed": cell.seed,
         "cores": stage.cores,
+        "priors": str(table.priors(stage.priors) or ""),
     }
     env, failed = environment(ours=not system.peer), None
     env |= {"RAY_TMPDIR": str(folder)} if system.peer else {}
@@ -204,7 +209,8 @@ def stage_of(asked: argparse.Namespace, systems: list[str]) -> Stage:
         pythons[peer] = python_of(asked.peers, peer)
         found[peer] = lines.versions(pythons[peer], lines.THEIRS, environment(ours=False))
     facts = lines.machine(asked.cores)
-    return Stage(pythons, {peer: {**one, **facts} for peer, one in found.items()}, asked.cores, asked.cap)
+    versions = {peer: {**one, **facts} for peer, one in found.items()}
+    return Stage(pythons, versions, asked.cores, asked.cap, asked.priors)
 
 
 def python_of(peers: Path | None, peer: str) -> str:
@@ -223,6 +229,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="folder that --install filled; else lepton alone")
     parser.add_argument("--install", type=Path, metavar="FOLDER", help="make the peers' environments and end")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has lepton_ray")
+    parser.add_argument("--priors", type=Path, help="folder that mine_leaving_out filled; else lepton's own priors")
     parser.add_argument("--systems", help=f"comma separated, of {', '.join(SYSTEMS)}; else all that are installed")
     parser.add_argument("--tables", default="eight", help=f"{', '.join(LISTS)}, or names of {', '.join(TABLES)}")
     parser.add_argument("--seeds", default="0,1")

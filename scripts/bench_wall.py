@@ -35,23 +35,25 @@ WALLS = {"deadline": 1.0, "dollars": 4.0}
 Span = tuple[float, float]
 
 
-def command(python: str, files: tuple[Path, Path], table: Table, line: lines.Line) -> list[str]:
+def command(stage: argparse.Namespace, files: tuple[Path, Path], table: Table, line: lines.Line) -> list[str]:
     train, out = files
     seconds, wall = line["seconds"], line["wall"]
     asked = {"target": table.target, "task": table.task, "metric": METRIC[table.task], "seed": line["seed"]}
     asked |= {"price": 3600 * A_SECOND, "deadline": f"{WALLS[wall] * seconds:g}s", "out": out}
     if wall == "dollars":
         asked["budget"] = f"{seconds * A_SECOND:.6f}"
+    if table.priors(stage.priors):
+        asked["priors"] = table.priors(stage.priors)
     words = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
-    return [python, "-m", "lepton_ray", "run", str(train), *words, "--spend-it-all", "--no-serve", "--json"]
+    return [stage.python, "-m", "lepton_ray", "run", str(train), *words, "--spend-it-all", "--no-serve", "--json"]
 
 
-def run_one(line: lines.Line, data: Path, python: str, cores: int) -> lines.Line:
+def run_one(line: lines.Line, stage: argparse.Namespace) -> lines.Line:
     """One run in a folder of its own, and what it came to."""
     table, seconds = TABLES[line["table"]], line["seconds"]
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as place:
-        held, out = hold_out(table, data, line["seed"], Path(place)), Path(place, "run")
-        words, began = command(python, (held.train, out), table, line), time.time()
+        held, out = hold_out(table, stage.data, line["seed"], Path(place)), Path(place, "run")
+        words, began = command(stage, (held.train, out), table, line), time.time()
         took = clock.timed(words, Path(place, "run-log"), cap=5 * seconds, env=environment(ours=True), every=EVERY)
         printed = Path(place, "run-log.out").read_text()
         told: dict[str, Any] = json.loads(printed) if printed.strip() else {}
@@ -59,7 +61,7 @@ def run_one(line: lines.Line, data: Path, python: str, cores: int) -> lines.Line
         trials = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
         said = Path(place, "run-log.err").read_text(errors="replace").strip().splitlines()
     used = [one for one in trials if one["error"] is not None]
-    core_seconds, budget = cores * took.seconds, seconds * A_SECOND
+    core_seconds, budget = stage.cores * took.seconds, seconds * A_SECOND
     return {
         **line,
         "code": took.code,
@@ -163,6 +165,7 @@ def main() -> int:
     parser.add_argument("data", type=Path, nargs="?", default=Path("."))
     parser.add_argument("--out", type=Path, default=Path("bench_wall.jsonl"))
     parser.add_argument("--python", default=sys.executable, help="interpreter that has lepton_ray")
+    parser.add_argument("--priors", type=Path, help="folder that mine_leaving_out filled; else lepton's own priors")
     parser.add_argument("--tables", default=SIX, help=f"comma separated, of {', '.join(TABLES)}")
     parser.add_argument("--seconds", default="15,20,30,45,60")
     parser.add_argument("--walls", default=",".join(WALLS))
@@ -182,7 +185,7 @@ def main() -> int:
         if (table, int(seconds), wall, int(seed)) in done:
             continue
         who = {"table": table, "seconds": int(seconds), "wall": wall, "seed": int(seed)}
-        line = run_one(who, asked.data, asked.python, asked.cores)
+        line = run_one(who, asked)
         lines.append(asked.out, {**line, "versions": stamp})
         print(
             json.dumps({name: line[name] for name in (*who, "of_seconds", "of_dollars", "beats", "code")}), flush=True

@@ -33,6 +33,16 @@ class Table:
     group: str = ""
     separator: str = ","
 
+    @property
+    def source(self) -> str:
+        """Its name in recorded trials, and of the folder of the priors mined without it."""
+        return Path(self.file.removeprefix("builtin:")).stem
+
+    def priors(self, folder: Path | None) -> Path | None:
+        """What was mined without this table, by ``scripts/mine_leaving_out``; None: lepton searches with its own."""
+        found = None if folder is None else (folder / self.source).absolute()
+        return found if found is not None and found.is_dir() else None
+
 
 TABLES = {
     "breast_cancer": Table("builtin:breast_cancer", "target", "binary"),
