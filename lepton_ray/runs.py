@@ -19,8 +19,8 @@ from lepton_ray.on_host.child import Child, fault_of
 from lepton_ray.on_host.lending import LENT_PREFIX, lend
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.search.trial import Outcome
-from lepton_ray.spec import RUNS_FOLDER
 from lepton_ray.table.cleaning import CleaningPlan
+from lepton_ray.table.place import RUNS_FOLDER
 
 _COLUMNS = ("trial", "family", "rung", "score", "seconds", "driver", "state", "reason", "config")
 

@@ -13,6 +13,7 @@ from lepton_ray.models.registry import installed
 from lepton_ray.on_host import finishing
 from lepton_ray.on_host.course import REPORT_SECONDS, SERVE_SECONDS, Course
 from lepton_ray.on_host.preparation import Prepared
+from lepton_ray.on_host.run_folder import Begun
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Desk
@@ -123,6 +124,7 @@ def open_desk(
         reserve=reserve,
         refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
+        on_begin=lambda trial, now, driver: course.folder.log_begun(Begun(trial, driver, now)),
     )
     return desk
 
@@ -185,7 +187,11 @@ def size_of(
 
 
 def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -> None:
-    """Book a trial, log it, and seal its bundle where it is the best so far."""
+    """Log a trial, book it, and seal its bundle where it is the best so far.
+
+    Where the run is broken off in between, what is missing follows from what was written before it.
+    """
+    course.folder.log_trial(outcome)
     course.meter.trial(
         outcome.trial.id,
         started=outcome.started,
@@ -195,9 +201,9 @@ def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -
         outcome=outcome.state,
         stage=course.meter.ledger.stage or "search",
     )
-    course.folder.log_trial(outcome)
     if outcome.trial.family == "constant" and outcome.held_out is not None:
         sealer.update(baseline_score=outcome.held_out["score"])
+    course.folder.trim(desk.outcomes())
     best = desk.best()
     if outcome.bundle is not None and outcome.held_out is not None and best is outcome:
         sealer.seal(Path(outcome.bundle), outcome.held_out, trials=desk.tried())

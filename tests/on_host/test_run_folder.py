@@ -47,7 +47,9 @@ def test_what_a_failed_run_has_left_is_taken_away(tmp_path: Path) -> None:
     for name in (*LEAVINGS, "plan.json", "mine.txt"):
         (tmp_path / name).write_text("x")
     folder(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "bundles", "mine.txt", "plan.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(".resume", ".work", "bundles", "mine.txt", "plan.json")
+    ]
 
 
 def test_files_that_are_no_runs_are_left_alone(tmp_path: Path) -> None:
