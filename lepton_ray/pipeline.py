@@ -102,6 +102,8 @@ def carry_out(course: Course, port: Port | None, past: resuming.Past | None = No
     prepared = ready(course, hands, source)
     if course.value is not None:
         course.value.check_task(prepared.plan.problem.task)
+    if course.warm is not None:
+        course.warm.check_task(prepared.plan.problem.task)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
     desk = open_desk(course, prepared, sealer)
     resuming.lay_grounds(course, prepared)

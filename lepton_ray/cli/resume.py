@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from lepton_ray.cli.screen import screen_for
+from lepton_ray.errors import UsageError
 from lepton_ray.spec import Surroundings
 
 
@@ -34,7 +35,8 @@ def resume(
 
       lepton resume 20261122-1842
     """
-    assert run is not None  # the supervisor has found it, or asked
+    if run is None:
+        raise UsageError("No run was named.", "See lepton runs.")  # the supervisor has found one, or asked
     changes: dict[str, Any] = {"json": json, "port": port}
     if serve is not None:
         changes["serve"] = "serve" if serve else "no-serve"

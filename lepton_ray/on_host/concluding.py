@@ -95,7 +95,7 @@ def concluded(
         outcomes: of all trials, by their ids.
     """
     problem, scratch = prepared.plan.problem, course.folder.scratch
-    names = [str(trial["id"]) for trial in sealed.facts["trials"]]
+    names = [str(trial["id"]) for trial in sealed.facts["origin"]]
     shares = [member.share for member in sealed.members]
     members = [(outcomes[name], share) for name, share in zip(names, shares, strict=True)]
     return finishing.finished_before(

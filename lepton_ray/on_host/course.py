@@ -20,6 +20,7 @@ from lepton_ray.on_host import messages
 from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.messages import margin_seconds
 from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.on_host.warm import Warm
 from lepton_ray.report.value import Value
 from lepton_ray.search.priors import Priors
 from lepton_ray.spec import RunSpec, Surroundings
@@ -76,6 +77,7 @@ class Course:
     meter: Meter
     screen: Screen
     value: Value | None
+    warm: Warm | None = None
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def clock(self) -> float:
@@ -119,13 +121,14 @@ def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
     value = None if spec.value is None else Value.from_file(spec.value)
     if spec.priors is not None:  # refused before anything is made; the search reads them again
         Priors.from_folder(spec.priors)
+    warm = Warm.of(spec)
     folder = RunFolder(spec.folder(around.run_id))
     folder.prepare()
     folder.write_json("spec.json", lasting(spec, folder))  # before the ledger: a run that has one can be taken up
     elapsed = time.monotonic() - around.started
     ledger = Ledger.create(folder.ledger, around.run_id, machine, time.time() - elapsed)
     course = Course(
-        spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value
+        spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value, warm
     )
     ledger.enter("start", 0.0)
     ledger.note("budget", budget.to_dict())
@@ -133,6 +136,8 @@ def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
         f"run {around.run_id}: at most {budget.dollars} and {budget.deadline_seconds:.0f} s, "
         f"at {machine.per_hour} per hour ({machine.sentence})"
     )
+    if warm is not None:
+        screen.say(warm.sentence)
     return course
 
 

@@ -46,6 +46,10 @@ ONE_CORE = 1.8
 """How much longer two refits take one after the other than side by side."""
 
 
+TRIM_EVERY = 16
+"""Trials between two looks at how much is kept of what they said."""
+
+
 def families_of(spec: RunSpec, task: Task) -> list[str]:
     """The families to try, the constant first whatever was asked for; with --weight only those that obey weights.
 
@@ -85,8 +89,9 @@ def open_desk(
         drawn = found[name].sample(problem, rng)
         return drawn if leader is None else near(leader, drawn, rng)
 
+    warm = course.warm.entries if course.warm is not None else ()
     policy = PromotionPolicy(
-        portfolio_of(priors.portfolio, found, problem, n_rows=n_rows, n_columns=n_columns),
+        portfolio_of(priors.portfolio, found, problem, n_rows=n_rows, n_columns=n_columns, warm=warm),
         draw,
         one_in=one_in(rungs, n_rows),
         seed=course.spec.seed,
@@ -147,12 +152,21 @@ def priors_of(spec: RunSpec) -> Priors:
 
 
 def portfolio_of(
-    portfolio: Portfolio, families: Mapping[str, Family], problem: Problem, *, n_rows: int, n_columns: int
+    portfolio: Portfolio,
+    families: Mapping[str, Family],
+    problem: Problem,
+    *,
+    n_rows: int,
+    n_columns: int,
+    warm: Sequence[tuple[str, Config]] = (),
 ) -> tuple[tuple[str, Config], ...]:
     """What to try, in order: the constant, a first cheap model and the first mined one of another family, the rest that
     was mined, then the families' own lists.
 
     The default of a family that was not recorded, such as a user's own, comes after the first few that were mined.
+
+    Args:
+        warm: what an earlier bundle was made of: tried right after the constant.
     """
     listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
     if portfolio.reaches(Place(n_rows, n_columns, len(problem.classes))):
@@ -163,7 +177,8 @@ def portfolio_of(
     first = [entry for entry in defaults if entry[0] in FIRST]
     unknown = [entry for entry in defaults if entry[0] not in known]
     lead = [entry for entry in mined if entry[0] not in FIRST][:1]
-    order = (*first, *lead, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
+    again = [entry for entry in warm if entry[0] in families]
+    order = (*first[:1], *again, *first[1:], *lead, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
     return tuple({key_of(*entry): entry for entry in order}.values())
 
 
@@ -203,7 +218,8 @@ def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -
     )
     if outcome.trial.family == "constant" and outcome.held_out is not None:
         sealer.update(baseline_score=outcome.held_out["score"])
-    course.folder.trim(desk.outcomes())
+    if desk.tried() % TRIM_EVERY == 0:
+        course.folder.trim(desk.outcomes())
     best = desk.best()
     if outcome.bundle is not None and outcome.held_out is not None and best is outcome:
         sealer.seal(Path(outcome.bundle), outcome.held_out, trials=desk.tried())

@@ -28,6 +28,7 @@ from lepton_ray.on_host.finishing import Finished
 from lepton_ray.on_host.preparation import Prepared, open_table
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.warm import Warm
 from lepton_ray.report.value import Value
 from lepton_ray.report.wording import plural
 from lepton_ray.search.desk import Desk
@@ -59,7 +60,7 @@ class Past:
     @property
     def champion(self) -> str | None:
         """The id of the trial whose own model is in place; None where it is none, or one that was fitted again."""
-        return None if self.sealed is None or self.finished else str(self.sealed.facts["trials"][0]["id"])
+        return None if self.sealed is None or self.finished else str(self.sealed.facts["origin"][0]["id"])
 
     @property
     def finished(self) -> bool:
@@ -86,12 +87,11 @@ class Past:
                 "Resume the run with the version, the memory and the --plan that it began with, or start a new one.",
             )
         desk.replay([self._as_known(outcome, sealer) for outcome in self.outcomes])
-        floor = [one for one in self.outcomes if one.trial.family == "constant" and one.held_out is not None]
-        for outcome in floor[:1]:
-            assert outcome.held_out is not None
-            sealer.update(baseline_score=outcome.held_out["score"])
         if self.sealed is not None:
             sealer.go_on(trials=desk.tried())
+        for outcome in self.outcomes:
+            if outcome.trial.family == "constant" and outcome.held_out is not None:
+                sealer.update(baseline_score=outcome.held_out["score"])
 
     def _as_known(self, outcome: Outcome, sealer: Sealer) -> Outcome:
         """Only the bundle in place is left; without any, what had found a model is to be tried again."""
@@ -108,7 +108,7 @@ def spec_of(folder: Path, **changes: Any) -> RunSpec:
         DataError: its table was lent by a caller in Python, or is gone.
     """
     facts = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
-    spec = RunSpec.from_options({**facts, "out": str(folder), **changes})
+    spec = RunSpec.from_options({**facts, **changes})
     for table in filter(None, (spec.table, spec.test)):
         if not (table.startswith(BUILTIN) or Path(table).is_absolute()):
             raise DataError(
@@ -146,7 +146,7 @@ def take_up(spec: RunSpec, folder: Path, around: Surroundings, screen: Screen) -
     ledger.enter("start", broken.spent_seconds)
     value = None if spec.value is None else Value.from_file(spec.value)
     meter = Meter(ledger, lambda: time.monotonic() - around.started)
-    course = Course(spec, around, budget, left, meter, screen, value)
+    course = Course(spec, around, budget, left, meter, screen, value, still_warm(spec, screen))
     for sentence in sentences_of(broken, down, outcomes, torn=ledger.torn + left.torn()):
         screen.say(sentence)
     return course, Past(outcomes, sealed, grounds.get("prepared"), stopped_because(left))
@@ -204,6 +204,15 @@ def fingerprint(prepared: Prepared) -> str:
     return whole.hexdigest()
 
 
+def still_warm(spec: RunSpec, screen: Screen) -> Warm | None:
+    """What the run was to begin with; a bundle that is gone since then is no reason to end."""
+    try:
+        return Warm.of(spec)
+    except BundleError as fault:
+        screen.say(f"! It goes on without --warm-start: {fault.what}")
+        return None
+
+
 def stopped_because(folder: RunFolder) -> str | None:
     """Why the search ended, where it had, and its result could be written."""
     try:
@@ -245,21 +254,16 @@ def recalled(folder: RunFolder, ledger: Ledger, until: float) -> tuple[Outcome, 
     booked = ledger.attributed
     for outcome in known.values():
         if outcome.trial.id not in booked:
-            ended = max(outcome.started, min(outcome.started + outcome.seconds, until))
-            trial = outcome.trial
-            ledger.attribute(
-                Usage(
-                    ledger.stage or "search",
-                    trial.id,
-                    outcome.started,
-                    ended,
-                    1,
-                    family=trial.family,
-                    driver=outcome.driver,
-                    outcome=outcome.state,
-                )
-            )
+            ledger.attribute(usage_of(outcome, ledger.stage or "search", until))
     return tuple(known.values())
+
+
+def usage_of(outcome: Outcome, stage: str, until: float) -> Usage:
+    """A trial's share of the machine, none of it after the run was broken off."""
+    started = min(outcome.started, until)
+    ended = min(started + max(0.0, outcome.seconds), until)
+    trial = outcome.trial
+    return Usage(stage, trial.id, started, ended, 1, family=trial.family, driver=outcome.driver, outcome=outcome.state)
 
 
 def sentences_of(broken: Broken, down: float, outcomes: tuple[Outcome, ...], *, torn: int) -> list[str]:

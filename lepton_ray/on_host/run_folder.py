@@ -69,7 +69,8 @@ class RunFolder:
         if self.ledger.exists():
             for name in LEAVINGS:
                 (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.kept, ignore_errors=True)
+            for place in (self.scratch, self.kept):
+                shutil.rmtree(place, ignore_errors=True)
         self._furnish()
 
     def mend(self) -> None:

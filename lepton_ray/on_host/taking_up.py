@@ -22,24 +22,32 @@ VALUED = ("--port", "--serve-for")
 
 def main(argv: Sequence[str]) -> int:
     """Carry out ``lepton resume …``; ``argv`` is what follows ``lepton``."""
-    started, as_json = processes.own_start(), "--json" in argv
     try:
-        words = list(argv[1:])
-        name = named(words)
-        if name is None:
-            folder = offered(as_json).folder
-            started = time.monotonic()  # who is asked is not billed for thinking
-        else:
-            words.remove(name)
-            folder = broken.find(name)
-        held = broken.take(folder)
-        run = Broken.of(folder.resolve())
+        return supervisor_of(argv).run()
     except LeptonError as fault:
-        return refuse(fault, as_json)
+        return refuse(fault, "--json" in argv)
+
+
+def supervisor_of(argv: Sequence[str]) -> Supervisor:
+    """The supervisor of a run that goes on, which nobody else can take up any more.
+
+    Raises:
+        UsageError: there is no such run, or it has ended, or is under way.
+    """
+    started, as_json, words = processes.own_start(), "--json" in argv, list(argv[1:])
+    name = named(words)
+    if name is None:
+        folder = offered(as_json).folder
+        started = time.monotonic()  # who is asked is not billed for thinking
+    else:
+        words.remove(name)
+        folder = broken.find(name)
+    held = broken.take(folder)
+    run = Broken.of(folder.resolve())
     provisional = max(min(run.wall_seconds, run.spent_seconds + PROVISIONAL_SECONDS), run.spent_seconds + SAY_SECONDS)
     state = State(started - run.spent_seconds, as_json, provisional)
     command = driver_command(["resume", str(run.folder), *words])
-    return Supervisor(command, state, held=UNTIL_EOF in argv, taken_up=(run.run_id, held)).run()
+    return Supervisor(command, state, held=UNTIL_EOF in argv, taken_up=(run.run_id, held))
 
 
 def named(words: Sequence[str]) -> str | None:

@@ -474,6 +474,7 @@ def test_a_full_disk_is_named_and_what_was_sealed_is_kept(place: Place, tmp_path
 
 HELP = {
     "run": "lepton run churn.csv --target Churn",
+    "resume": "lepton resume 20261122-1842",
     "profile": "lepton profile churn.csv",
     "predict": "lepton predict lepton-runs/",
     "serve": "lepton serve lepton-runs/",
