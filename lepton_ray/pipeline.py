@@ -278,6 +278,7 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         raise no_model(course, desk.outcomes())
     reason = desk.view(course.clock()).stopped_because or "the search came to its end"
     sealer.update(stopped_because=reason)
+    course.meter.ledger.note("stopped_because", reason)
     until = model_due(course)
     side_by_side = hands.cpus > 1 and prepared.held is not None and prepared.how != "test_file"
 

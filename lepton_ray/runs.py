@@ -162,6 +162,7 @@ def run(
     value: str | Path | Mapping[str, Any] | None = None,
     price: Any = None,
     families: Sequence[str] = (),
+    warm_start: str | Path | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
@@ -175,6 +176,7 @@ def run(
         target: the column to learn.
         budget: dollars, ``"0.02 usd"``; deadline: ``"5m"`` or seconds. Without both, 60 s.
         drop, families: names; a single string is one name.
+        warm_start: a bundle of an earlier run: what it is made of is tried first.
         out: the run's folder; by default a new one under ``lepton-runs``.
         quiet: write no progress to ``sys.stderr``.
 
@@ -185,6 +187,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix=LENT_PREFIX, ignore_cleanup_errors=True) as place:
         files = {"table": table, "test": test, "plan": plan, "value": value}
         words = {"target": target, "task": task, "metric": metric, "weight": weight, "group": group, "time": time}
+        words["warm_start"] = None if warm_start is None else str(Path(warm_start).expanduser().resolve())
         amounts = {"budget": budget, "deadline": deadline, "price": price, "positive": positive, "seed": seed}
         given: dict[str, Any] = {
             **{name: lend(one, Path(place), name) for name, one in files.items() if one is not None},

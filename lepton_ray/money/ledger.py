@@ -6,7 +6,7 @@ where a cluster has changed, ``{"resume": {…}, "at": s}`` where a run that was
 in seconds that the run has lived: the time between two legs of it is nobody's. A line torn by a killed writer is
 skipped by readers and fenced off with a newline by the next writer, so the supervisor can open the ledger of a driver
 that it had to kill, and close it. Notes with a meaning elsewhere are ``budget`` (``Budget.to_dict``) and ``bundle``
-(its id), which the receipt reads, and ``ended`` (how; ``on_host.broken`` reads it).
+(its id), which the receipt reads, and ``stopped_because`` and ``ended`` (how), for a run that goes on.
 
 Billed stages partition the time from 0 to the close: what no stage claims is ``unexplained``. Each charge is a
 difference of two cumulative costs, so the charges add up to rate x wall to the micro-dollar, however many there are.

@@ -24,6 +24,7 @@ from lepton_ray.table.place import RUNS_FOLDER
 HEIR_SECONDS = 3.0
 """How long the last duties of a supervisor that was killed are waited for."""
 POLL_SECONDS = 0.05
+GLANCES, GLANCE_SECONDS = 20, 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,16 @@ def take(folder: Path) -> int | None:
             if late:
                 raise
         time.sleep(POLL_SECONDS)
+
+
+def hold_own(folder: Path) -> int | None:
+    """Hold a run that this process has just begun: who looks whether it lives holds it for a moment, and nobody for
+    longer."""
+    for _ in range(GLANCES):
+        with suppress(UsageError):
+            return hold(folder)
+        time.sleep(GLANCE_SECONDS)
+    return None
 
 
 def hold(folder: Path) -> int | None:

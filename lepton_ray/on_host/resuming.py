@@ -49,7 +49,7 @@ class Past:
         outcomes: of all trials that had begun; those that were in hand are broken off.
         sealed: the manifest of the bundle in place, None without one.
         prepared: what ``fingerprint`` said of the table made ready; None where the run did not come so far.
-        stopped_because: what its result says of that.
+        stopped_because: why the search ended, where it had.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -130,26 +130,20 @@ def take_up(spec: RunSpec, folder: Path, around: Surroundings, screen: Screen) -
     budget = Budget.from_dict(ledger.notes["budget"], ledger.machine.per_hour)
     require_enough(spec, around, budget, left)
     require_price(spec, around, ledger)
-    grounds = grounds_of(left)
-    if grounds.get("source") not in (None, source_digest(spec)):
-        raise DataError(
-            f"The table {spec.table} is no longer the one that the run {broken.run_id} began with.",
-            "Bring it back, or start a new run; --warm-start takes the best of this one along.",
-        )
+    require_same(spec, left)
+    value, warm = None if spec.value is None else Value.from_file(spec.value), still_warm(spec, screen)
     left.mend()
     sealed = mended_bundle(left)
     outcomes = recalled(left, ledger, broken.spent_seconds)
-    now = time.time()
-    began = now - (time.monotonic() - around.started - broken.spent_seconds)
+    began = time.time() - (time.monotonic() - around.started - broken.spent_seconds)
     down = max(0.0, began - broken.at)
     ledger.resume(Leg(broken.spent_seconds, began, down))
     ledger.enter("start", broken.spent_seconds)
-    value = None if spec.value is None else Value.from_file(spec.value)
     meter = Meter(ledger, lambda: time.monotonic() - around.started)
-    course = Course(spec, around, budget, left, meter, screen, value, still_warm(spec, screen))
+    course = Course(spec, around, budget, left, meter, screen, value, warm)
     for sentence in sentences_of(broken, down, outcomes, torn=ledger.torn + left.torn()):
         screen.say(sentence)
-    return course, Past(outcomes, sealed, grounds.get("prepared"), stopped_because(left))
+    return course, Past(outcomes, sealed, grounds_of(left).get("prepared"), ledger.notes.get("stopped_because"))
 
 
 def require_enough(spec: RunSpec, around: Surroundings, budget: Budget, folder: RunFolder) -> None:
@@ -172,6 +166,21 @@ def require_price(spec: RunSpec, around: Surroundings, ledger: Ledger) -> None:
         raise MoneyError(
             f"The run began on a machine at {ledger.machine.per_hour} per hour, and this one costs {here}.",
             "Resume it on a machine like that, or start a new run with --warm-start.",
+        )
+
+
+def require_same(spec: RunSpec, folder: RunFolder) -> None:
+    """Refuse a table that has changed, or of which nobody can say whether it has."""
+    grounds = grounds_of(folder)
+    if not grounds and folder.trials():
+        raise DataError(
+            f"The folder {folder.kept} is gone, so nobody can say whether the table is still the same.",
+            "Start a new run; --warm-start takes the best of this one along.",
+        )
+    if grounds and grounds["source"] != source_digest(spec):
+        raise DataError(
+            f"The table {spec.table} is no longer the one that the run in {folder.path} began with.",
+            "Bring it back, or start a new run; --warm-start takes the best of this one along.",
         )
 
 
@@ -211,15 +220,6 @@ def still_warm(spec: RunSpec, screen: Screen) -> Warm | None:
     except BundleError as fault:
         screen.say(f"! It goes on without --warm-start: {fault.what}")
         return None
-
-
-def stopped_because(folder: RunFolder) -> str | None:
-    """Why the search ended, where it had, and its result could be written."""
-    try:
-        found = json.loads((folder.path / "result.json").read_text(encoding="utf-8"))["stopped_because"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None if found is None else str(found)
 
 
 def mended_bundle(folder: RunFolder) -> Manifest | None:

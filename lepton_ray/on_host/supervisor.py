@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from lepton_ray.errors import MoneyError, UsageError
+from lepton_ray.errors import MoneyError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text, parse_duration
 from lepton_ray.on_host import broken, handover, processes
@@ -282,8 +282,7 @@ class Supervisor:
         """Hold the run's folder, and let the heir keep its pulse."""
         folder = Path(wall.folder)
         if self._hold is None:
-            with suppress(UsageError):  # nobody else can know of a folder that this run has just made
-                self._hold = broken.hold(folder)
+            self._hold = broken.hold_own(folder)
         pulse = (str(RunFolder(folder).pulse), self.state.started)
         self._heir.note(folders=wall.temp, pulse=pulse, hold=self._hold)
 

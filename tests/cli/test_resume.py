@@ -1,4 +1,4 @@
-"""Real runs, killed whole at moments that nobody chose, and taken up again: what they had done and paid is still there."""
+"""Real runs, killed whole at moments that nobody chose, and taken up again: what they had done and paid stays."""
 
 import json
 import random

@@ -143,6 +143,16 @@ def test_a_process_that_carries_its_id_keeps_a_run_alive(home: Path) -> None:
     os.close(found)
 
 
+def test_a_glance_does_not_keep_a_run_from_being_held(home: Path) -> None:
+    folder = Path(begun(home).path).parent
+    glance = broken.hold(folder)
+    assert glance is not None and broken.hold_own(folder) is None
+    os.close(glance)
+    held = broken.hold_own(folder)
+    assert held is not None and broken.lives(folder)
+    os.close(held)
+
+
 def test_a_disk_without_locks_is_no_hindrance(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: Any) -> None:
         raise OSError(95, "not supported")

@@ -1,6 +1,7 @@
 """A run that goes on knows what it knew, pays on from where it was, and refuses what would not be the same run."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -141,7 +142,7 @@ def test_a_run_can_be_broken_off_again_and_again(tmp_path: Path) -> None:
 
 def test_a_model_that_was_finished_is_reported_as_it_is(tmp_path: Path) -> None:
     made = broken_off(tmp_path, trials=6, families="linear,lightgbm")
-    made.sealer.update(stopped_because="it was enough")
+    made.course.meter.ledger.note("stopped_because", "it was enough")
     before = made.finish(members=3)
     result = made.result
     course, past = taken_up(made)
@@ -203,6 +204,10 @@ def retold(**facts: Any) -> Callable[[Made], None]:
     return act
 
 
+def cleaned(made: Made) -> None:
+    shutil.rmtree(made.course.folder.kept)
+
+
 def nearly_over(made: Made) -> None:
     beat(made.course.folder.pulse, 55.0)
 
@@ -212,6 +217,7 @@ def nearly_over(made: Made) -> None:
     [
         (changed, DataError, "no longer the one"),
         (gone, DataError, "There is no file"),
+        (cleaned, DataError, "nobody can say whether"),
         (retold(table="a pandas frame of 9 x 2"), DataError, "went with the program"),
         (retold(price="1.5"), MoneyError, "began on a machine at $0.096 per hour, and this one costs $1.50"),
         (nearly_over, MoneyError, "Of 1m this run has"),
