@@ -145,7 +145,7 @@ def lasting(spec: RunSpec, folder: RunFolder) -> dict[str, Any]:
     """The spec as it can be read later, from anywhere: of what a caller lent, tables by their names only, the rest as
     copies."""
     facts = spec.to_dict()
-    for role in ("table", "test", "plan", "value", "warm_start"):
+    for role in ("table", "test", "plan", "value", "warm_start", "priors"):
         name = None if facts[role] is None else lent_name(facts[role])
         if name is not None and role in ("plan", "value"):
             facts[role] = str(folder.write(f"{role}.json", Path(facts[role]).read_text(encoding="utf-8")))
