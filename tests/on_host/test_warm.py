@@ -10,6 +10,7 @@ from lepton_ray.errors import BundleError
 from lepton_ray.models.registry import family
 from lepton_ray.on_host.opening import portfolio_of
 from lepton_ray.on_host.warm import Warm
+from lepton_ray.search.priors import shipped_priors
 from lepton_ray.table.schema import Problem, Task
 from tests.on_host.rows import spec
 from tests.on_host.test_finishing import searched
@@ -41,10 +42,11 @@ def test_a_bundle_that_does_not_say_gives_the_configuration_of_its_members(tmp_p
 
 def test_they_follow_the_constant_once_and_only_where_the_family_is_there() -> None:
     families = {name: family(name) for name in ("constant", "linear", "lightgbm")}
-    listed = portfolio_of(families, BINARY, 1000, 5)
+    shipped = shipped_priors().portfolio
+    listed = portfolio_of(shipped, families, BINARY, n_rows=1000, n_columns=5)
     late = listed[-1]
     entries = [("lightgbm", {"num_leaves": 7}), ("svm", {}), late, ("linear", {"C": 0.5})]
-    order = portfolio_of(families, BINARY, 1000, 5, warm=entries)
+    order = portfolio_of(shipped, families, BINARY, n_rows=1000, n_columns=5, warm=entries)
     assert order[:4] == (("constant", {}), entries[0], late, entries[3])
     assert order.count(late) == 1 and set(order_of(order[4:])) == set(order_of(listed)) - set(order_of(order[:4]))
 
