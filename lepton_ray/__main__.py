@@ -10,10 +10,12 @@ import sys
 def main() -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:]
-    if argv[:1] in (["run"], ["serve"]) and not {"--help", "-h"} & set(argv):
+    if argv[:1] in (["run"], ["serve"], ["resume"]) and not {"--help", "-h"} & set(argv):
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the supervisor listens, Ctrl-C ends it without a word
-        from lepton_ray.on_host.supervisor import main as supervise
-
+        if argv[0] == "resume":
+            from lepton_ray.on_host.taking_up import main as supervise
+        else:
+            from lepton_ray.on_host.supervisor import main as supervise
         return supervise(argv)
     from lepton_ray.cli.main import main as command
 

@@ -12,7 +12,7 @@ import psutil
 
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
 from lepton_ray.models.registry import FAMILIES
-from lepton_ray.on_host import blending, finishing, messages, telling
+from lepton_ray.on_host import blending, finishing, messages, resuming, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.concluding import conclude
 from lepton_ray.on_host.course import (
@@ -79,23 +79,42 @@ def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     """Carry out one run; what it made lies in its folder, where the supervisor finds it."""
     spec = under_plan(spec)
     port = Port.reserve(spec.port) if spec.serves else None
-    course = begin(spec, around, screen)
+    carry_out(begin(spec, around, screen), port)
+
+
+def resume(spec: RunSpec, folder: Path, around: Surroundings, screen: Screen) -> None:
+    """Go on with a run that was broken off, from what lies in its folder."""
+    spec = under_plan(spec)
+    port = Port.reserve(spec.port) if spec.serves else None
+    course, past = resuming.take_up(spec, folder, around, screen)
+    carry_out(course, port, past)
+
+
+def carry_out(course: Course, port: Port | None, past: resuming.Past | None = None) -> None:
+    """The sentence; ``past`` is what earlier legs of the run have left."""
     temp = short_temp_dir()
     arm(course, (temp,))
     listen(course)
     course.meter.enter("read")
-    source = open_table(spec.table)  # what is no table, or lacks a column, is refused before anybody is called
-    require_columns(source.names, spec)
+    source = open_table(course.spec.table)  # what is no table, or lacks a column, is refused before anybody is called
+    require_columns(source.names, course.spec)
     hands = take_hands(course, temp, port)
     prepared = ready(course, hands, source)
     if course.value is not None:
         course.value.check_task(prepared.plan.problem.task)
+    if course.warm is not None:
+        course.warm.check_task(prepared.plan.problem.task)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
     desk = open_desk(course, prepared, sealer)
+    resuming.lay_grounds(course, prepared)
+    if past is not None:
+        past.replay(prepared, desk, sealer)
     course.screen.watch(lambda: look(course, prepared, desk))
-    search(course, hands, desk)
+    if past is None or not past.finished:
+        search(course, hands, desk)
     door = open_door(course, hands)
-    finished = finish(course, hands, prepared, desk, sealer)
+    finished = past and past.concluded(course, prepared, sealer)
+    finished = scored(course, prepared, desk, sealer, finished or finish(course, hands, prepared, desk, sealer))
     report(course, prepared, desk, sealer, finished)
     if isinstance(door, LeptonError):
         raise door
@@ -259,25 +278,37 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
         raise no_model(course, desk.outcomes())
     reason = desk.view(course.clock()).stopped_because or "the search came to its end"
     sealer.update(stopped_because=reason)
-    serving = SERVE_SECONDS if course.spec.serves else 0.0
-    until = course.end - REPORT_SECONDS - serving
+    course.meter.ledger.note("stopped_because", reason)
+    until = model_due(course)
     side_by_side = hands.cpus > 1 and prepared.held is not None and prepared.how != "test_file"
 
     def hire(expected: float) -> list[Worker]:
         more = side_by_side and expected > WORKER_SECONDS
         return [hands.worker, *([start_worker(course, hands.memory_bytes)] if more else [])]
 
-    finished = conclude(course, prepared, desk, sealer, winner, hire=hire, until=until, side_by_side=side_by_side)
-    if prepared.held is None:
-        problem, scratch = prepared.plan.problem, course.folder.scratch
-        rng = np.random.default_rng(course.spec.seed)
-        late = lambda: course.clock() > until + REPORT_SECONDS / 3  # noqa: E731
-        corrected = blending.cross_validated(problem, prepared.dev, desk.outcomes(), scratch, rng=rng, late=late)
-        if corrected is not None:
-            interval = [corrected.low, corrected.high]
-            sealer.update(score=corrected.score, score_interval=interval)
-            finished = finished.measured(corrected.score, interval)
-    return finished
+    return conclude(course, prepared, desk, sealer, winner, hire=hire, until=until, side_by_side=side_by_side)
+
+
+def scored(
+    course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finished: finishing.Finished
+) -> finishing.Finished:
+    """The same with a score that is corrected for the choice of the winner, where no rows are held out."""
+    if prepared.held is not None:
+        return finished
+    problem, scratch, end = prepared.plan.problem, course.folder.scratch, model_due(course)
+    rng = np.random.default_rng(course.spec.seed)
+    late = lambda: course.clock() > end + REPORT_SECONDS / 3  # noqa: E731
+    corrected = blending.cross_validated(problem, prepared.dev, desk.outcomes(), scratch, rng=rng, late=late)
+    if corrected is None:
+        return finished
+    interval = [corrected.low, corrected.high]
+    sealer.update(score=corrected.score, score_interval=interval)
+    return finished.measured(corrected.score, interval)
+
+
+def model_due(course: Course) -> float:
+    """The second by which the model must be sealed, so that it can be reported and served."""
+    return course.end - REPORT_SECONDS - (SERVE_SECONDS if course.spec.serves else 0.0)
 
 
 def no_model(course: Course, outcomes: tuple[Outcome, ...]) -> LeptonError:

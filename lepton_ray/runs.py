@@ -19,8 +19,8 @@ from lepton_ray.on_host.child import Child, fault_of
 from lepton_ray.on_host.lending import LENT_PREFIX, lend
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.search.trial import Outcome
-from lepton_ray.spec import RUNS_FOLDER
 from lepton_ray.table.cleaning import CleaningPlan
+from lepton_ray.table.place import RUNS_FOLDER
 
 _COLUMNS = ("trial", "family", "rung", "score", "seconds", "driver", "state", "reason", "config")
 
@@ -162,6 +162,7 @@ def run(
     value: str | Path | Mapping[str, Any] | None = None,
     price: Any = None,
     families: Sequence[str] = (),
+    warm_start: str | Path | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
@@ -175,6 +176,7 @@ def run(
         target: the column to learn.
         budget: dollars, ``"0.02 usd"``; deadline: ``"5m"`` or seconds. Without both, 60 s.
         drop, families: names; a single string is one name.
+        warm_start: a bundle of an earlier run: what it is made of is tried first.
         out: the run's folder; by default a new one under ``lepton-runs``.
         quiet: write no progress to ``sys.stderr``.
 
@@ -185,6 +187,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix=LENT_PREFIX, ignore_cleanup_errors=True) as place:
         files = {"table": table, "test": test, "plan": plan, "value": value}
         words = {"target": target, "task": task, "metric": metric, "weight": weight, "group": group, "time": time}
+        words["warm_start"] = None if warm_start is None else str(Path(warm_start).expanduser().resolve())
         amounts = {"budget": budget, "deadline": deadline, "price": price, "positive": positive, "seed": seed}
         given: dict[str, Any] = {
             **{name: lend(one, Path(place), name) for name, one in files.items() if one is not None},

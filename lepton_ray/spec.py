@@ -22,9 +22,9 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import parse_duration
 from lepton_ray.money.prices import MachinePrice, machine_price
 from lepton_ray.table.fields import nearest
+from lepton_ray.table.place import RUNS_FOLDER
 from lepton_ray.table.schema import Kind, Task
 
-RUNS_FOLDER = "lepton-runs"
 Reader = Callable[[Any, str], Any]
 """From what was given and the flag's name to the value; refuses with UsageError."""
 
@@ -94,6 +94,7 @@ class RunSpec:
     max_latency: str | None = None
     max_usd_per_1000: str | None = None
     priors: str | None = None
+    warm_start: str | None = None
     json: bool = False
 
     @classmethod
@@ -186,7 +187,10 @@ class RunSpec:
         """
         folder = Path(self.out) if self.out else Path(RUNS_FOLDER) / run_id
         if (folder / "ledger.jsonl").exists() and not _has_failed(folder):
-            raise UsageError(f"The folder {folder} already holds a run.", "Give another --out, or remove it.")
+            raise UsageError(
+                f"The folder {folder} already holds a run.",
+                "Give another --out, or remove it; lepton resume goes on with one that was broken off.",
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / ".probe"

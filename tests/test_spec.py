@@ -43,6 +43,7 @@ EVERY = {
     "max_latency": "20ms",
     "max_usd_per_1000": "0.0005",
     "priors": "mined",
+    "warm_start": "lepton-runs/old/bundle",
     "json": True,
 }
 
@@ -98,6 +99,7 @@ spend-it-all: true
 max_latency: 20ms
 max-usd-per-1000: 0.0005
 priors: mined
+warm_start: lepton-runs/old/bundle
 json: true
 """
     assert from_yaml(tmp_path, text) == RunSpec.from_options(EVERY)

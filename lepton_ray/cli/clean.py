@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from lepton_ray.cli.past import result_of, run_folders
+from lepton_ray.cli.past import result_of
 from lepton_ray.errors import LeptonError
-from lepton_ray.money.ledger import Ledger
-from lepton_ray.on_host import processes
+from lepton_ray.on_host.broken import broken_off, lives, run_folders
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.on_host.short_lived import homes
 
@@ -32,8 +31,9 @@ def clean(
     for folder in run_folders():
         if under_way(folder):
             continue
-        whole = all_runs or not result_of(folder).get("bundle")
-        doomed += [folder] if whole else [path for path in (RunFolder(folder).scratch,) if path.exists()]
+        whole, run = all_runs or not result_of(folder).get("bundle"), RunFolder(folder)
+        useless = [run.scratch, *([] if broken_off(folder) else [run.kept])]
+        doomed += [folder] if whole else [path for path in useless if path.exists()]
     for path in doomed:
         typer.echo(f"{'would remove' if dry_run else 'removed'} {path}")
         if not dry_run:
@@ -45,10 +45,9 @@ def clean(
 def under_way(folder: Path) -> bool:
     """Whether a process of this run lives."""
     try:
-        run = Ledger.open(RunFolder(folder).ledger).run_id
+        return lives(folder)
     except LeptonError:
         return False
-    return bool(processes.members(run, -1))
 
 
 def temporary_folders() -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from lepton_ray import __version__
-from lepton_ray.cli import clean, doctor, past, predict, profile, refit, run, serve
+from lepton_ray.cli import clean, doctor, past, predict, profile, refit, resume, run, serve
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, UsageError
 from lepton_ray.on_host import messages
 from lepton_ray.spec import Surroundings, asks_for_json
@@ -33,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run")(run.run)
+app.command("resume")(resume.resume)
 app.command("profile")(profile.profile)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)

@@ -13,28 +13,34 @@ from rich.table import Table
 from lepton_ray.errors import UsageError
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host.broken import Broken, broken_off, find, run_folders
 from lepton_ray.on_host.run_folder import RunFolder
-from lepton_ray.spec import RUNS_FOLDER
+from lepton_ray.table.place import RUNS_FOLDER
 
 RunArgument = Annotated[str, typer.Argument(help="A run's id (its beginning will do), or its folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
 def runs(as_json: JsonOption = False) -> None:
-    """List the runs under lepton-runs, the latest last.
+    """List the runs under lepton-runs, the latest last, and which of them lepton resume can go on with.
 
     Example: lepton runs
     """
     found = [(folder, result_of(folder)) for folder in run_folders()]
+    left = {folder: broken_off(folder) for folder, _ in found}
     if as_json:
-        typer.echo(json.dumps([{"folder": str(folder), **result} for folder, result in found], indent=2))
+        told = [{"folder": str(folder), "resumable": left[folder] is not None, **result} for folder, result in found]
+        typer.echo(json.dumps(told, indent=2))
         return
     table = Table(box=None, pad_edge=False)
     for name in ("run", "task", "metric", "score", "spent", "seconds", "trials", "stopped because"):
         table.add_column(name, justify="right" if name in ("score", "spent", "seconds", "trials") else "left")
     for folder, result in found:
-        table.add_row(folder.name, *(text(result.get(key)) for key in ("task", "metric", "score")), *costs(result))
+        seen = costs({**result, **costs_so_far(left[folder])})
+        table.add_row(folder.name, *(text(result.get(key)) for key in ("task", "metric", "score")), *seen)
     Console().print(table if found else f"There are no runs under {RUNS_FOLDER}/ here.")
+    for one in filter(None, left.values()):
+        typer.echo(f"To go on with what was broken off: lepton resume {one.folder.name}")
 
 
 def trials(run: RunArgument, as_json: JsonOption = False) -> None:
@@ -85,30 +91,6 @@ def report(
         raise UsageError("No browser could be opened here.", f"Open {path} yourself.")
 
 
-def find(run: str) -> Path:
-    """The folder of a run.
-
-    Raises:
-        UsageError: none or several fit.
-    """
-    if (Path(run) / "ledger.jsonl").exists():
-        return Path(run)
-    fitting = [folder for folder in run_folders() if folder.name.startswith(run)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise UsageError(
-            f"'{run}' fits {len(fitting)} runs.", f"Write more of it: {', '.join(f.name for f in fitting[:4])}."
-        )
-    raise UsageError(f"There is no run '{run}' under {RUNS_FOLDER}/ here.", "See lepton runs, or give its folder.")
-
-
-def run_folders() -> list[Path]:
-    """Every folder under lepton-runs that holds a ledger, in order of name."""
-    home = Path(RUNS_FOLDER)
-    return sorted(path.parent for path in home.glob("*/ledger.jsonl")) if home.exists() else []
-
-
 def result_of(folder: Path) -> dict[str, Any]:
     """What the run's result.json says; empty where there is none that can be read."""
     try:
@@ -116,6 +98,14 @@ def result_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def costs_so_far(left: Broken | None) -> dict[str, Any]:
+    """What a run that was broken off is billed, and how far it had come."""
+    if left is None:
+        return {}
+    spent = Ledger.open(RunFolder(left.folder).ledger).spent(left.spent_seconds)
+    return {"spent_usd": float(spent), "wall_seconds": left.spent_seconds, "stopped_because": left.sentence}
 
 
 def costs(result: dict[str, Any]) -> list[str]:

@@ -20,6 +20,8 @@ Examples:
 
   lepton run sales/ --target amount --time day --drop id,comment --no-serve --json
 
+  lepton run december.csv --target Churn --warm-start lepton-runs/20261122-184204-eb071f45/bundle
+
   lepton run builtin:breast_cancer
 """
 
@@ -45,6 +47,9 @@ def run(
     test: options.Test = None,
     value: Annotated[str | None, typer.Option(help="YAML: what right and wrong decisions are worth.")] = None,
     price: Annotated[str | None, typer.Option(help="What this machine costs, in dollars per hour.")] = None,
+    warm_start: Annotated[
+        str | None, typer.Option("--warm-start", help="A bundle of an earlier run: what it is made of is tried first.")
+    ] = None,
     spend_it_all: Annotated[
         bool, typer.Option("--spend-it-all", help="Search to the end of the budget, whatever the next cent buys.")
     ] = False,

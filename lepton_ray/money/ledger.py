@@ -2,10 +2,11 @@
 
 The first line says whose money it is (run, start, machine price); it is written whole or not at all. Then come events:
 ``{"enter": stage, "at": s}``, ``{"attribute": {…}}``, ``{"note": name, "value": …}``, ``{"machine": {…}, "at": s}``
-where a cluster has changed, and ``{"close": s}``, in seconds since the start. A line torn by a killed writer is skipped
-by readers and fenced off with a newline by the next writer, so the supervisor can open the ledger of a driver that it
-had to kill, and close it. Notes with a meaning elsewhere are ``budget`` (``Budget.to_dict``) and ``bundle`` (its id);
-the receipt reads both.
+where a cluster has changed, ``{"resume": {…}, "at": s}`` where a run that was broken off goes on, and ``{"close": s}``,
+in seconds that the run has lived: the time between two legs of it is nobody's. A line torn by a killed writer is
+skipped by readers and fenced off with a newline by the next writer, so the supervisor can open the ledger of a driver
+that it had to kill, and close it. Notes with a meaning elsewhere are ``budget`` (``Budget.to_dict``) and ``bundle``
+(its id), which the receipt reads, and ``stopped_because`` and ``ended`` (how), for a run that goes on.
 
 Billed stages partition the time from 0 to the close: what no stage claims is ``unexplained``. Each charge is a
 difference of two cumulative costs, so the charges add up to rate x wall to the micro-dollar, however many there are.
@@ -14,7 +15,6 @@ Stage ``serve`` ends the run; from there on the charges are the endpoint's.
 It knows no clock and decides nothing. One process writes at a time; another one's lines are seen by opening it again.
 """
 
-import json
 import math
 import os
 import threading
@@ -24,14 +24,13 @@ from typing import Any, Self, final
 
 from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.money.dollars import Dollars
+from lepton_ray.money.lines import Event, append_line, line_of, parse_line, write_at_once
 from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.rates import Rates
-from lepton_ray.money.usage import Book, Charge, Usage
+from lepton_ray.money.usage import Book, Charge, Leg, Usage
 
 UNEXPLAINED = "unexplained"
 SERVE = "serve"
-
-Event = dict[str, Any]
 
 _DAMAGED = (KeyError, TypeError, ValueError, OverflowError)  # what a line can raise that is torn, or of a later version
 
@@ -56,6 +55,10 @@ class _Timeline:
     def close(self, at: float) -> None:
         self._cut(at)
         self.stage, self.closed = UNEXPLAINED, True
+
+    def resume(self, at: float) -> None:
+        self.close(at)
+        self.closed = False
 
     def witness(self, at: float) -> None:
         if not self.closed:
@@ -87,6 +90,8 @@ class Ledger:
         self.started_at = started_at
         self.rates = Rates(((0.0, machine.per_hour),))
         self.notes: dict[str, Any] = {}
+        self.legs = [Leg(0.0, started_at)]
+        self.torn = 0
         self._usages: list[tuple[Usage, MachinePrice]] = []
         self._timeline = _Timeline()
         self._lock = threading.RLock()  # re-entrant: a signal handler may close while its thread appends
@@ -99,32 +104,32 @@ class Ledger:
             raise MoneyError(f"There is a ledger at {where} already.", "Give this run a folder of its own.")
         iso = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at))
         header = {"run": run_id, "started": started_at, "started_iso": iso, "machine": _machine_to_dict(machine)}
-        _write_whole(where, _line(header))
+        _write_whole(where, line_of(header))
         return cls(where, run_id, machine, started_at)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a ledger, torn lines skipped; only one without its first line is refused."""
+        """Read a ledger, torn lines skipped and counted; only one without its first line is refused."""
         where = os.path.abspath(path)
         try:
             with open(where, "rb") as file:
-                first, *lines = file.read().split(b"\n")
+                first, *rest = file.read().split(b"\n")
         except OSError as error:
             raise MoneyError(
                 f"The ledger {where} cannot be read ({error.strerror}).", "Name the run's folder."
             ) from None
         try:
-            header = _parse(first)
+            header = parse_line(first)
             ledger = cls(where, str(header["run"]), _machine_from_dict(header["machine"]), float(header["started"]))
         except (*_DAMAGED, MoneyError):
             raise MoneyError(
                 f"{where} is not a ledger, or its first line is damaged.", "Name the run's folder."
             ) from None
-        for line in lines:
+        for line in filter(None, rest):
             try:
-                ledger._apply(_parse(line))
+                ledger._apply(parse_line(line))
             except (*_DAMAGED, MoneyError):
-                continue
+                ledger.torn += 1
         return ledger
 
     def enter(self, stage: str, at: float) -> None:
@@ -149,6 +154,10 @@ class Ledger:
         """End the run, or the endpoint's service. Time until a later enter or close becomes ``unexplained``."""
         self._record({"close": _seconds(at)})
 
+    def resume(self, leg: Leg) -> None:
+        """Go on with a run that was broken off: the open stage has ended where the new leg begins."""
+        self._record({"resume": {"started": leg.started_at, "down": leg.down}, "at": _seconds(leg.at)})
+
     @property
     def stage(self) -> str | None:
         """The open stage."""
@@ -158,6 +167,22 @@ class Ledger:
     @property
     def closed(self) -> bool:
         return self._timeline.closed
+
+    @property
+    def served(self) -> bool:
+        """Whether the run has ended in an endpoint."""
+        return self._timeline.book == "endpoint"
+
+    @property
+    def second(self) -> float:
+        """The latest time that an event is a witness of."""
+        return self._timeline.now
+
+    @property
+    def attributed(self) -> frozenset[str]:
+        """What has been booked a share of the machine: the ids of trials."""
+        with self._lock:
+            return frozenset(usage.what for usage, _ in self._usages)
 
     def charges(self, at: float | None = None) -> tuple[Charge, ...]:
         """All charges, billed and endpoint ones in order of time, then the attributed ones.
@@ -185,10 +210,13 @@ class Ledger:
         return charges
 
     def _record(self, event: Event) -> None:
-        line = _line(event)
+        line = line_of(event)
         with self._lock:
-            _append(self.path, line)
-            self._apply(_parse(line))
+            try:
+                append_line(self.path, line)
+            except OSError as error:
+                raise _unwritable(self.path, error) from None
+            self._apply(parse_line(line))
 
     def _apply(self, event: Event) -> None:
         if "enter" in event:
@@ -202,6 +230,10 @@ class Ledger:
             self.rates = self.rates.then(at, machine.per_hour)
             self.machine = machine
             self._timeline.witness(at)
+        elif "resume" in event:
+            leg = Leg(_seconds(event["at"]), float(event["resume"]["started"]), float(event["resume"]["down"]))
+            self._timeline.resume(leg.at)
+            self.legs.append(leg)
         elif "note" in event:
             self.notes[str(event["note"])] = event["value"]
         elif "close" in event:
@@ -220,20 +252,6 @@ def _seconds(at: float) -> float:
     return at
 
 
-def _line(event: Event) -> bytes:
-    return json.dumps(event, allow_nan=False).encode() + b"\n"
-
-
-def _parse(line: bytes) -> Event:
-    try:
-        event = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if not isinstance(event, dict):
-        raise ValueError("not an event")
-    return event
-
-
 def _machine_to_dict(machine: MachinePrice) -> Event:
     facts = {"vcpus": machine.vcpus, "source": machine.source, "as_of": machine.as_of}
     return {"per_hour_micros": machine.per_hour.micros, **facts}
@@ -245,38 +263,18 @@ def _machine_from_dict(facts: Event) -> MachinePrice:
     )
 
 
-def _append(path: str, line: bytes) -> None:
-    """Append one line with one write, on a line of its own even after a torn one, and wait until the disk has it."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-        try:
-            size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            _write_synced(descriptor, b"\n" + line if torn else line)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
 def _write_whole(path: str, line: bytes) -> None:
     """Write the first line beside ``path`` and rename it into place: a ledger never lacks it."""
     sibling = f"{path}.{os.getpid()}.new"
     try:
         descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            _write_synced(descriptor, line)
+            write_at_once(descriptor, line)
         finally:
             os.close(descriptor)
         os.replace(sibling, path)
     except OSError as error:
         raise _unwritable(path, error) from None
-
-
-def _write_synced(descriptor: int, data: bytes) -> None:
-    if os.write(descriptor, data) != len(data):
-        raise OSError("the disk took only a part of the line")
-    os.fsync(descriptor)
 
 
 def _unwritable(path: str, error: OSError) -> EnvironmentFault:

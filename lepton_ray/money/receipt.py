@@ -1,11 +1,12 @@
 """The receipt: what a run cost, line by line, as a value, a text and a section of HTML. It knows no file and no clock.
 
-Billed lines and ``unexplained`` add up to the total, and the total is rate x wall, to the micro-dollar. Attributed
-lines say which trials the search paid for; ``overhead`` is what its stages were billed beyond that. An endpoint that
-served after the run is a line of its own, outside the total.
+Billed lines and ``unexplained`` add up to the total, and the total is rate x wall, to the micro-dollar; so do the legs
+of a run that was broken off and taken up again. Attributed lines say which trials the search paid for; ``overhead`` is
+what its stages were billed beyond that. An endpoint that served after the run is a line of its own, outside the total.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import UNEXPLAINED, Ledger
 from lepton_ray.money.prices import MachinePrice
-from lepton_ray.money.usage import Charge
+from lepton_ray.money.usage import Charge, Leg
 
 SEARCH = "search"
 OPENS, CLOSES = "<!--receipt-->", "<!--/receipt-->"
@@ -48,6 +49,16 @@ class TrialLine:
 
 
 @dataclass(frozen=True, slots=True)
+class LegLine:
+    """What one leg of a run was billed; ``down`` are the seconds before it, which nobody is billed for."""
+
+    started_at: float
+    down: float
+    seconds: float
+    dollars: Dollars
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a run cost; ``endpoint`` is None where nothing served, ``budget`` where the ledger has none noted."""
 
@@ -63,6 +74,7 @@ class Receipt:
     budget: Budget | None
     bundle: str | None
     closed: bool
+    legs: tuple[LegLine, ...] = ()
 
     @classmethod
     def from_ledger(
@@ -94,6 +106,7 @@ class Receipt:
             budget=budget,
             bundle=bundle or ledger.notes.get("bundle"),
             closed=ledger.closed or bool(endpoint),
+            legs=_leg_lines(ledger.legs, billed),
         )
 
     @property
@@ -115,6 +128,7 @@ class Receipt:
             "started": self.started_at,
             "stages": [_stage_dict(line) for line in self.stages],
             "unexplained": _stage_dict(self.unexplained),
+            "legs": [_leg_dict(line) for line in self.legs],
             "trials": [_trial_dict(line) for line in self.trials],
             "attributed_usd": float(self.attributed),
             "overhead_usd": float(self.overhead),
@@ -186,6 +200,16 @@ def _stage_lines(billed: Iterable[Charge]) -> tuple[StageLine, ...]:
     return tuple(_line(stage, charges) for stage, charges in _by(billed, "stage").items())
 
 
+def _leg_lines(legs: Sequence[Leg], billed: Sequence[Charge]) -> tuple[LegLine, ...]:
+    """What each leg was billed: no charge reaches over the end of one."""
+    ends = [*(leg.at for leg in legs[1:]), float("inf")]
+    lines = []
+    for leg, end in zip(legs, ends, strict=True):
+        together = _line("", (charge for charge in billed if leg.at <= charge.started < end))
+        lines.append(LegLine(leg.started_at, leg.down, together.seconds, together.dollars))
+    return tuple(lines)
+
+
 def _trial_lines(attributed: Iterable[Charge]) -> tuple[TrialLine, ...]:
     lines = []
     for trial, charges in _by(attributed, "what").items():
@@ -215,9 +239,20 @@ def _rows(receipt: Receipt) -> Iterator[Row]:
         yield "stage", stage.stage, stage.seconds, stage.dollars, ""
     yield UNEXPLAINED, UNEXPLAINED, receipt.unexplained.seconds, receipt.unexplained.dollars, ""
     yield "total", "total", receipt.total.seconds, receipt.total.dollars, ""
+    if len(receipt.legs) > 1:
+        yield from _leg_rows(receipt.legs)
     for trial in receipt.trials:
         yield "trial", f"  trial {trial.trial}", trial.seconds, trial.dollars, trial.sentence
     yield "overhead", "  overhead", None, receipt.overhead, "of the search: billed, but no trial's"
+
+
+def _leg_rows(legs: Sequence[LegLine]) -> Iterator[Row]:
+    """Where the total came from, leg by leg, and the time between them."""
+    for number, leg in enumerate(legs, 1):
+        if number > 1:
+            yield "down", "  broken off", leg.down, Dollars(0), "down: not billed, and no part of the total"
+        began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(leg.started_at))
+        yield "leg", f"  leg {number}", leg.seconds, leg.dollars, f"{'resumed' if number > 1 else 'began'} {began}"
 
 
 def _sentences(receipt: Receipt) -> Iterator[str]:
@@ -239,6 +274,11 @@ def _sentences(receipt: Receipt) -> Iterator[str]:
 
 def _stage_dict(line: StageLine) -> dict[str, Any]:
     return {"stage": line.stage, "seconds": line.seconds, "usd": float(line.dollars)}
+
+
+def _leg_dict(line: LegLine) -> dict[str, Any]:
+    facts = {"started": line.started_at, "down_seconds": line.down}
+    return {**facts, "seconds": line.seconds, "usd": float(line.dollars)}
 
 
 def _trial_dict(line: TrialLine) -> dict[str, Any]:

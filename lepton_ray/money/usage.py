@@ -1,6 +1,6 @@
 """What ran and what it cost: plain values. They know no price sheet, no ledger and no clock.
 
-Times are seconds since the start of the run.
+Times are seconds that the run has lived, from its start.
 """
 
 import math
@@ -63,3 +63,22 @@ class Charge:
     @property
     def seconds(self) -> float:
         return self.ended - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A part of a run's life: from its start, or from where it was taken up again, until it ended or was broken off.
+
+    Args:
+        at: the second of the run at which it began.
+        started_at: the same in seconds since 1970.
+        down: seconds between the end of the leg before and this one, which nobody is billed for.
+    """
+
+    at: float
+    started_at: float
+    down: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.started_at) and math.isfinite(self.down) and self.down >= 0):
+            raise ValueError(f"a leg begins at a finite time after a finite pause, got {self!r}")

@@ -184,7 +184,7 @@ class Bench:
         if task["beat"] is None or beats(found.fold_errors, task["beat"]):
             folder = self.scratch / "sealed" / trial.id
             held_out = self._held_out(folder.name, blend, fallback=found.score)
-            self._seal(folder, blend, held_out, self._decided(found.folds))
+            self._seal(folder, blend, {**held_out, "origin": [trial.to_dict()]}, self._decided(found.folds))
             bundle = str(folder)
         return Outcome(
             trial,
@@ -246,7 +246,7 @@ class Bench:
         folder = self.scratch / "sealed" / f"blend-{task['rows']}"
         held_out = task["held_out"] or self._held_out(folder.name, blend, fallback=task["score"])
         n_rows = int(self._part(task["rows"]).usable.sum())
-        fitted = {"fitted_on": task["rows"], "fitted_rows": n_rows}
+        fitted = {"fitted_on": task["rows"], "fitted_rows": n_rows, "origin": [one["trial"] for one in task["members"]]}
         self._seal(folder, blend, {**held_out, **fitted}, task["decided"])
         return {"bundle": str(folder), "held_out": held_out, "importances": blend.importances()}
 

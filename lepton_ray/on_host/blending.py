@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.bundle.blend import tempered
+from lepton_ray.errors import EnvironmentFault
 from lepton_ray.on_host.bench import Part, decided_by
 from lepton_ray.on_host.out_of_fold import OutOfFold, load_folds, out_of_fold, path_of
 from lepton_ray.report.value import Value
@@ -135,6 +136,27 @@ def as_sealed(problem: Problem, part: Part, outcome: Outcome, scratch: Path, val
         said = np.concatenate([fold.prediction for fold in folds])
     judged, parts = judged_rows(part, rows), {outcome.trial.id: said}
     return Recipe(((outcome, 1.0),), problem, parts, rows, judged, repeats, value, calibrated=False)
+
+
+def of_members(
+    problem: Problem, part: Part, members: Sequence[tuple[Outcome, float]], scratch: Path, value: Value | None
+) -> Recipe:
+    """The blend of these trials, which were judged on the same rows, in these shares.
+
+    Raises:
+        EnvironmentFault: what one of them said of the rows is gone.
+    """
+    said = {outcome.trial.id: out_of_fold(path_of(scratch, outcome.trial.id)) for outcome, _ in members}
+    there = {name: one for name, one in said.items() if one is not None}
+    if len(there) < len(said):
+        raise EnvironmentFault(
+            f"What the trials {', '.join(said.keys() - there.keys())} said of the rows is gone.",
+            "The bundle is whole; only the report of this run cannot be drawn.",
+        )
+    first = next(iter(there.values()))
+    parts = {name: one.mean for name, one in there.items()}
+    judged = judged_rows(part, first.rows)
+    return Recipe(tuple(members), problem, parts, first.rows, judged, len(first.predictions), value)
 
 
 def cross_validated(

@@ -3,10 +3,11 @@
 It knows nothing about reports, endpoints or where the workers come from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from lepton_ray.bundle.manifest import Manifest
 from lepton_ray.on_host import blending, finishing
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.preparation import Prepared
@@ -82,4 +83,25 @@ def conclude(
         trials=desk.tried(),
         held_rows=held_rows,
         learn_held=learn_held,
+    )
+
+
+def concluded(
+    course: Course, prepared: Prepared, sealer: Sealer, sealed: Manifest, outcomes: Mapping[str, Outcome]
+) -> finishing.Finished:
+    """What an earlier leg of the run had come to: the model in place was fitted again by ``conclude``.
+
+    Args:
+        outcomes: of all trials, by their ids.
+    """
+    problem, scratch = prepared.plan.problem, course.folder.scratch
+    names = [str(trial["id"]) for trial in sealed.facts["origin"]]
+    shares = [member.share for member in sealed.members]
+    members = [(outcomes[name], share) for name, share in zip(names, shares, strict=True)]
+    return finishing.finished_before(
+        blending.of_members(problem, prepared.dev, members, scratch, course.value),
+        sealer,
+        sealed,
+        scratch=scratch,
+        held_rows=0 if prepared.held is None else len(prepared.held.y),
     )

@@ -20,9 +20,11 @@ from lepton_ray.on_host import messages
 from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.messages import margin_seconds
 from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.on_host.warm import Warm
 from lepton_ray.report.value import Value
 from lepton_ray.search.priors import Priors
 from lepton_ray.spec import RunSpec, Surroundings
+from lepton_ray.table.place import BUILTIN
 
 SLACK_SECONDS = 0.4
 """Kept beside the supervisor's own margin for ending every process and writing the receipt."""
@@ -75,6 +77,7 @@ class Course:
     meter: Meter
     screen: Screen
     value: Value | None
+    warm: Warm | None = None
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def clock(self) -> float:
@@ -118,32 +121,38 @@ def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
     value = None if spec.value is None else Value.from_file(spec.value)
     if spec.priors is not None:  # refused before anything is made; the search reads them again
         Priors.from_folder(spec.priors)
+    warm = Warm.of(spec)
     folder = RunFolder(spec.folder(around.run_id))
     folder.prepare()
+    folder.write_json("spec.json", lasting(spec, folder))  # before the ledger: a run that has one can be taken up
     elapsed = time.monotonic() - around.started
     ledger = Ledger.create(folder.ledger, around.run_id, machine, time.time() - elapsed)
     course = Course(
-        spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value
+        spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value, warm
     )
     ledger.enter("start", 0.0)
     ledger.note("budget", budget.to_dict())
-    folder.write_json("spec.json", lasting(spec, folder))
     screen.say(
         f"run {around.run_id}: at most {budget.dollars} and {budget.deadline_seconds:.0f} s, "
         f"at {machine.per_hour} per hour ({machine.sentence})"
     )
+    if warm is not None:
+        screen.say(warm.sentence)
     return course
 
 
 def lasting(spec: RunSpec, folder: RunFolder) -> dict[str, Any]:
-    """The spec as it can be read later: of what a caller lent, tables by their names only, the rest as copies."""
+    """The spec as it can be read later, from anywhere: of what a caller lent, tables by their names only, the rest as
+    copies."""
     facts = spec.to_dict()
-    for role in ("table", "test", "plan", "value"):
+    for role in ("table", "test", "plan", "value", "warm_start", "priors"):
         name = None if facts[role] is None else lent_name(facts[role])
         if name is not None and role in ("plan", "value"):
             facts[role] = str(folder.write(f"{role}.json", Path(facts[role]).read_text(encoding="utf-8")))
         elif name is not None:
             facts[role] = name
+        elif facts[role] is not None and not facts[role].startswith(BUILTIN):
+            facts[role] = str(Path(facts[role]).expanduser().absolute())
     return facts
 
 
@@ -160,6 +169,7 @@ def arm(course: Course, temp: tuple[Path, ...]) -> None:
             deadline_seconds=budget.deadline_seconds,
             json=course.spec.json,
             temp=tuple(str(folder) for folder in (course.folder.scratch, *temp)),
+            kept=(str(course.folder.kept),),
         )
     )
 

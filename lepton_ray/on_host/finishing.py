@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_ray.bundle.bundle import Bundle
-from lepton_ray.bundle.manifest import read_manifest
+from lepton_ray.bundle.manifest import Manifest, read_manifest
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.blending import Recipe
 from lepton_ray.on_host.sealing import Sealer
@@ -125,6 +125,15 @@ def finish(
         scratch / "predictions" / f"{name}.npy" if held_rows else None,
         note_of(fitted_on, rungs[champion.trial.rung], n_rows, held_rows),
     )
+
+
+def finished_before(recipe: Recipe, sealer: Sealer, sealed: Manifest, *, scratch: Path, held_rows: int) -> Finished:
+    """What ``finish`` had handed over when its run was broken off: the bundle in place, and the score beside it."""
+    held_out = {name: sealed.facts[name] for name in ("score", "interval", "how", "rows")}
+    fitted_on = "all" if sealed.facts["fitted_on"] == "all" or not held_rows else "development"
+    predictions = scratch / "predictions" / "blend-dev.npy" if held_rows else None
+    note = NOTES[fitted_on] if held_rows else "The model was fitted on all rows."
+    return Finished(recipe, held_out, fitted_on, _kept(sealer)["importances"], predictions, note)
 
 
 def _whole(recipe: Recipe, fitted: dict[str, set[str]]) -> tuple[Recipe, tuple[str, ...]]:

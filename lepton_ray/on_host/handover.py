@@ -49,13 +49,14 @@ def sealed_result(folder: Path) -> Result | None:
         return None
 
 
-def close_run(wall: Wall, ended: float, now: float) -> Books:
-    """End the run's books at ``now``; what came after ``ended`` is stage ``closing``."""
+def close_run(wall: Wall, ended: float, now: float, how: str = "") -> Books:
+    """End the run's books at ``now``; what came after ``ended`` is stage ``closing``. ``how`` it ended is noted."""
     now = math.ceil(now * 1000) / 1000  # so that what is printed, times the rate, is what was spent
     spent = Dollars.of_rate(Dollars(wall.per_hour_micros), now)
     with _told("close the ledger"), _ledger(wall) as ledger:
         if not ledger.closed:
             ledger.enter("closing", ended)
+            ledger.note("ended", how)
             ledger.close(now)
         spent = ledger.spent()
         _write_receipt(Path(wall.folder), ledger)

@@ -32,7 +32,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Wall:
-    """The limits of a run and the folder it fills; ``temp`` are folders to remove at its end."""
+    """The limits of a run and the folder it fills.
+
+    ``temp`` are folders to remove at its end; ``kept`` those that are needed as long as it may be taken up again.
+    """
 
     run: str
     folder: str
@@ -42,6 +45,7 @@ class Wall:
     deadline_seconds: float | None = None
     json: bool = False
     temp: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.wall_seconds) and self.wall_seconds > 0):
@@ -106,7 +110,9 @@ def decode(line: bytes) -> Message:
         ((name, given),) = json.loads(line).items()
         kind = _KINDS[name]
         known = {item.name for item in fields(kind)}
-        values = {key: tuple(value) if key == "temp" else value for key, value in given.items() if key in known}
+        values = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in given.items() if key in known
+        }
         message: Message = kind(**values)
         return message
     except (AttributeError, KeyError, TypeError, ValueError) as fault:

@@ -13,6 +13,7 @@ from lepton_ray.models.registry import installed
 from lepton_ray.on_host import finishing
 from lepton_ray.on_host.course import REPORT_SECONDS, SERVE_SECONDS, Course
 from lepton_ray.on_host.preparation import Prepared
+from lepton_ray.on_host.run_folder import Begun
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Desk
@@ -43,6 +44,10 @@ MEMBERS = 3
 """Of a blend: time for so many refits is kept, as far as the share above allows."""
 ONE_CORE = 1.8
 """How much longer two refits take one after the other than side by side."""
+
+
+TRIM_EVERY = 16
+"""Trials between two looks at how much is kept of what they said."""
 
 
 def families_of(spec: RunSpec, task: Task) -> list[str]:
@@ -84,8 +89,9 @@ def open_desk(
         drawn = found[name].sample(problem, rng)
         return drawn if leader is None else near(leader, drawn, rng)
 
+    warm = course.warm.entries if course.warm is not None else ()
     policy = PromotionPolicy(
-        portfolio_of(priors.portfolio, found, problem, n_rows=n_rows, n_columns=n_columns),
+        portfolio_of(priors.portfolio, found, problem, n_rows=n_rows, n_columns=n_columns, warm=warm),
         draw,
         one_in=one_in(rungs, n_rows),
         seed=course.spec.seed,
@@ -123,6 +129,7 @@ def open_desk(
         reserve=reserve,
         refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
+        on_begin=lambda trial, now, driver: course.folder.log_begun(Begun(trial, driver, now)),
     )
     return desk
 
@@ -145,12 +152,21 @@ def priors_of(spec: RunSpec) -> Priors:
 
 
 def portfolio_of(
-    portfolio: Portfolio, families: Mapping[str, Family], problem: Problem, *, n_rows: int, n_columns: int
+    portfolio: Portfolio,
+    families: Mapping[str, Family],
+    problem: Problem,
+    *,
+    n_rows: int,
+    n_columns: int,
+    warm: Sequence[tuple[str, Config]] = (),
 ) -> tuple[tuple[str, Config], ...]:
     """What to try, in order: the constant, a first cheap model and the first mined one of another family, the rest that
     was mined, then the families' own lists.
 
     The default of a family that was not recorded, such as a user's own, comes after the first few that were mined.
+
+    Args:
+        warm: what an earlier bundle was made of: tried right after the constant.
     """
     listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
     if portfolio.reaches(Place(n_rows, n_columns, len(problem.classes))):
@@ -161,7 +177,8 @@ def portfolio_of(
     first = [entry for entry in defaults if entry[0] in FIRST]
     unknown = [entry for entry in defaults if entry[0] not in known]
     lead = [entry for entry in mined if entry[0] not in FIRST][:1]
-    order = (*first, *lead, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
+    again = [entry for entry in warm if entry[0] in families]
+    order = (*first[:1], *again, *first[1:], *lead, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
     return tuple({key_of(*entry): entry for entry in order}.values())
 
 
@@ -185,7 +202,11 @@ def size_of(
 
 
 def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -> None:
-    """Book a trial, log it, and seal its bundle where it is the best so far."""
+    """Log a trial, book it, and seal its bundle where it is the best so far.
+
+    Where the run is broken off in between, what is missing follows from what was written before it.
+    """
+    course.folder.log_trial(outcome)
     course.meter.trial(
         outcome.trial.id,
         started=outcome.started,
@@ -195,9 +216,10 @@ def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -
         outcome=outcome.state,
         stage=course.meter.ledger.stage or "search",
     )
-    course.folder.log_trial(outcome)
     if outcome.trial.family == "constant" and outcome.held_out is not None:
         sealer.update(baseline_score=outcome.held_out["score"])
+    if desk.tried() % TRIM_EVERY == 0:
+        course.folder.trim(desk.outcomes())
     best = desk.best()
     if outcome.bundle is not None and outcome.held_out is not None and best is outcome:
         sealer.seal(Path(outcome.bundle), outcome.held_out, trials=desk.tried())

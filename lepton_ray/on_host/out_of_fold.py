@@ -1,6 +1,8 @@
 """Out-of-fold predictions on disk: a bench writes them, a promotion and the ensemble read them. It judges nothing."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +50,17 @@ def save_folds(path: Path, folds: Sequence[Fold]) -> None:
 
 
 def load_folds(path: Path) -> tuple[Fold, ...]:
-    """Read what ``save_folds`` wrote; nothing where there is no such file."""
-    if not path.exists():
+    """Read what ``save_folds`` wrote; nothing where there is no such file, or one that a machine's end has damaged."""
+    if not zipfile.is_zipfile(path):
         return ()
-    with np.load(path, allow_pickle=False) as saved:
-        ends = np.cumsum(saved["sizes"])[:-1]
-        rows, predictions = np.split(saved["rows"], ends), np.split(saved["predictions"], ends)
-        efforts = json.loads(saved["efforts"].tobytes())
-        scores = saved["scores"].tolist()
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            ends = np.cumsum(saved["sizes"])[:-1]
+            rows, predictions = np.split(saved["rows"], ends), np.split(saved["predictions"], ends)
+            efforts = json.loads(saved["efforts"].tobytes())
+            scores = saved["scores"].tolist()
+    except (zipfile.BadZipFile, zlib.error):
+        return ()
     return tuple(Fold(*parts) for parts in zip(rows, predictions, scores, efforts, strict=True))
 
 

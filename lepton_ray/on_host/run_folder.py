@@ -2,20 +2,36 @@
 
 spec.json  plan.json  profile.json  trials.jsonl  ledger.jsonl  result.json  receipt.json  receipt.txt
 report.html  rejected.csv  driver.log  bundle -> bundles/<id>   .work/ (scratch, removed at the end)
+.resume/ (until the end, for a run that is broken off: pulse.json, begun.jsonl, grounds.json, oof/, predictions/)
 """
 
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lepton_ray.bundle.files import disk_faults, new_file, point
-from lepton_ray.search.trial import Outcome
+from lepton_ray.money.lines import append_line, line_of, whole_lines
+from lepton_ray.search.trial import Outcome, Trial
 
 LEAVINGS = ("ledger.jsonl", "trials.jsonl", "result.json", "receipt.json", "receipt.txt", "rejected.csv", "driver.log")
 """What a run that failed has left and the next one would add to or leave standing; a plan may have been edited."""
+KEPT = ("oof", "predictions")
+"""What trials said of rows: a blend and a report of a run that was broken off need it, too."""
+LARGEST_KEPT_BYTES = 2 * 2**30
+"""Of ``oof``: beyond it, what is least likely to be of use is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A trial that a worker had taken up at second ``at``."""
+
+    trial: Trial
+    driver: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,14 @@ class RunFolder:
     @property
     def scratch(self) -> Path:
         return self.path / ".work"
+
+    @property
+    def kept(self) -> Path:
+        return self.path / ".resume"
+
+    @property
+    def pulse(self) -> Path:
+        return self.kept / "pulse.json"
 
     @property
     def ledger(self) -> Path:
@@ -45,8 +69,23 @@ class RunFolder:
         if self.ledger.exists():
             for name in LEAVINGS:
                 (self.path / name).unlink(missing_ok=True)
-        for name in ("oof", "sealed", "predictions"):
-            (self.scratch / name).mkdir(parents=True, exist_ok=True)
+            for place in (self.scratch, self.kept):
+                shutil.rmtree(place, ignore_errors=True)
+        self._furnish()
+
+    def mend(self) -> None:
+        """Make the scratch folder anew for a run that goes on, and take away what its killed writers have left."""
+        for leaving in (*self.path.glob(".*.tmp"), *self.path.glob("*.new")):
+            leaving.unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._furnish()
+
+    def _furnish(self) -> None:
+        (self.scratch / "sealed").mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            (self.kept / name).mkdir(parents=True, exist_ok=True)
+            if not (self.scratch / name).is_symlink():
+                (self.scratch / name).symlink_to(self.kept / name)
         (self.path / "bundles").mkdir(exist_ok=True)
 
     def write(self, name: str, text: str) -> Path:
@@ -64,20 +103,45 @@ class RunFolder:
         return self.write(name, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def log_trial(self, outcome: Outcome) -> None:
-        """Append one line to trials.jsonl, fsynced."""
+        """Append one line to trials.jsonl, synced.
+
+        Raises:
+            EnvironmentFault: the disk refused.
+        """
         path = self.path / "trials.jsonl"
-        with disk_faults(path), open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(outcome.to_dict()) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with disk_faults(path):
+            append_line(path, json.dumps(outcome.to_dict()).encode() + b"\n", create=True)  # an error may be NaN
 
     def trials(self) -> list[Outcome]:
-        """What trials.jsonl holds; a torn last line is not an outcome."""
-        path = self.path / "trials.jsonl"
-        if not path.exists():
-            return []
-        whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-        return [Outcome.from_dict(json.loads(line)) for line in whole]
+        """What trials.jsonl holds; a torn line is not an outcome."""
+        return [Outcome.from_dict(facts) for facts in whole_lines(self.path / "trials.jsonl")[0]]
+
+    def log_begun(self, begun: Begun) -> None:
+        """Note that a trial has begun; not synced, for all that a machine's end may lose with it is its share."""
+        path = self.kept / "begun.jsonl"
+        with disk_faults(path):
+            append_line(path, line_of(asdict(begun)), create=True, synced=False)
+
+    def begun(self) -> list[Begun]:
+        """The trials that have begun, whether or not they ended."""
+        lines = whole_lines(self.kept / "begun.jsonl")[0]
+        return [Begun(Trial.from_dict(facts["trial"]), facts["driver"], facts["at"]) for facts in lines]
+
+    def torn(self) -> int:
+        """How many lines of trials.jsonl were torn."""
+        return whole_lines(self.path / "trials.jsonl")[1]
+
+    def trim(self, outcomes: Sequence[Outcome], most: int = LARGEST_KEPT_BYTES) -> None:
+        """Remove what trials said of rows, the worst of the lowest rung first, as far as it is more than ``most``."""
+        files = {path.stem: path for path in (self.kept / "oof").glob("*.npz")}
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+        excess = sum(sizes.values()) - most
+        known = [one for one in outcomes if one.trial.id in files]
+        for one in sorted(known, key=lambda one: (one.trial.rung, -(one.error or 0.0), one.trial.id)):
+            if excess <= 0:
+                return
+            files[one.trial.id].unlink(missing_ok=True)
+            excess -= sizes[one.trial.id]
 
     def adopt(self, sealed: Path, bundle_id: str) -> Path:
         """Make a sealed bundle the run's bundle: move it in, swap the link, drop the one before."""
@@ -85,10 +149,14 @@ class RunFolder:
         if not home.exists():
             os.rename(sealed, home)
         point(self.bundle, home)
+        self.drop_others(home)
+        return home
+
+    def drop_others(self, home: Path) -> None:
+        """Remove every bundle but this."""
         for other in home.parent.iterdir():
             if other != home:
                 shutil.rmtree(other)
-        return home
 
     def clean(self) -> None:
         """Remove the scratch folder."""

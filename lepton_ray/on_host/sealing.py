@@ -3,11 +3,11 @@
 ``result.json`` is written after the bundle's link was swapped, so it never names a bundle that is not there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lepton_ray.bundle.manifest import read_manifest
+from lepton_ray.bundle.manifest import Manifest, read_manifest
 from lepton_ray.on_host.run_folder import RunFolder
 
 Facts = dict[str, Any]
@@ -27,6 +27,19 @@ class Sealer:
         """Make ``bundle`` the run's bundle, from now on the one that is handed over."""
         self.bundle_id, manifest = read_manifest(bundle)
         home = self._folder.adopt(bundle, self.bundle_id)
+        self._tell(home, manifest, held_out, trials)
+
+    def go_on(self, *, trials: int) -> None:
+        """Tell of the bundle that an earlier leg of the run has left in its place."""
+        self.bundle_id, manifest = read_manifest(self._folder.bundle)
+        self._tell(self._folder.bundle.resolve(), manifest, manifest.facts, trials)
+
+    @property
+    def place(self) -> Path:
+        """Where the bundle that is handed over lies."""
+        return self._folder.bundle
+
+    def _tell(self, home: Path, manifest: Manifest, held_out: Mapping[str, Any], trials: int) -> None:
         self.update(
             bundle=str(self._folder.bundle),
             bundle_id=self.bundle_id,

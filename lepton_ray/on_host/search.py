@@ -11,6 +11,7 @@ from lepton_ray.search.desk import Assignment, Desk
 from lepton_ray.search.policy import Stop, Wait
 from lepton_ray.search.trial import Outcome
 
+DRIVER = "host"
 POLL_SECONDS = 1.0
 """How long the driver waits between two chances to hear a signal."""
 
@@ -23,18 +24,18 @@ def run(desk: Desk, worker: Worker, clock: Callable[[], float], *, threads: int,
     while not hand_over():
         if not worker.ready_within(POLL_SECONDS) and clock() < desk.search_end():
             continue
-        step = desk.next_step(clock())
+        step = desk.next_step(clock(), driver=DRIVER)
         if isinstance(step, Stop | Wait):
             return
         _carry_out(desk, worker, clock, step, threads=threads)
 
 
 def _carry_out(desk: Desk, worker: Worker, clock: Callable[[], float], step: Assignment, *, threads: int) -> None:
-    worker.submit(task_of(step, driver="host", threads=threads), step.lease)
+    worker.submit(task_of(step, driver=DRIVER, threads=threads), step.lease)
     ended = None
     while ended is None:
         ended = worker.poll(POLL_SECONDS)
     if ended.value is not None:
         desk.finish(Outcome.from_dict(ended.value))
     else:
-        desk.lost(step.trial.id, clock(), "host", ended.error)
+        desk.lost(step.trial.id, clock(), DRIVER, ended.error)

@@ -23,10 +23,11 @@ from types import FrameType
 from lepton_ray.errors import MoneyError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text, parse_duration
-from lepton_ray.on_host import handover, processes
+from lepton_ray.on_host import broken, handover, processes
 from lepton_ray.on_host.heir import Heir
 from lepton_ray.on_host.messages import MARGIN_SECONDS, Done, Failed, Form, Message, Service, Serving, Wall, decode
-from lepton_ray.on_host.verdict import Ending, Verdict, Why, judge, judge_service
+from lepton_ray.on_host.run_folder import RunFolder
+from lepton_ray.on_host.verdict import BROKEN_OFF, Ending, Verdict, Why, judge, judge_service
 
 CLOSING_SECONDS = 0.05  # billed ahead: what is left to do once the books are closed
 PROVISIONAL_SECONDS = 20.0  # the wall of a driver that has not set its own
@@ -115,17 +116,25 @@ class State:
 class Supervisor:
     """One run from its driver's start to the exit code."""
 
-    def __init__(self, command: Sequence[str], state: State, *, held: bool = False, lent: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        state: State,
+        *,
+        held: bool = False,
+        lent: Sequence[str] = (),
+        taken_up: tuple[str, int | None] | None = None,
+    ) -> None:
         """Args:
         held: standard input is a pipe that ends when this run's parent does.
         lent: folders of the parent's, to remove at the end if it could not.
+        taken_up: the id of a run that was broken off and goes on, and the descriptor that holds its folder.
         """
-        self.state = state
-        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
-        self._command = command
+        new = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+        self.run_id, self._hold = taken_up or (new, None)
+        self.state, self._command = state, command
+        self._held, self._lent = held, lent
         self._heard = b""
-        self._held = held
-        self._lent = lent
 
     def run(self) -> int:
         """Start the driver, watch, hand over; return the exit code."""
@@ -182,8 +191,11 @@ class Supervisor:
         if ending.why is Why.SERVING:
             state.served_from = ended
             return handover.open_service(wall, ended)
-        handover.remove(wall.temp, Path(wall.folder), state.kill_at + 0.7 * state.margin)
-        return handover.close_run(wall, ended, time.monotonic() - state.started + CLOSING_SECONDS)
+        goes_on = ending.broken_off and not state.asked
+        doomed = (*wall.temp, *(() if goes_on else wall.kept))
+        handover.remove(doomed, Path(wall.folder), state.kill_at + 0.7 * state.margin)
+        now = time.monotonic() - state.started + CLOSING_SECONDS
+        return handover.close_run(wall, ended, now, BROKEN_OFF if goes_on else ending.why.value)
 
     def _serve_out(self, ending: Ending) -> int:
         """Keep the endpoint in the foreground until it, or the user's patience, ends."""
@@ -195,7 +207,7 @@ class Supervisor:
             ending = self._watch()
         self._end_processes()
         verdict = judge_service(ending, up=state.served_from is not None, asked=state.asked > 0)
-        temp = (*(wall.temp if wall else ()), *(state.service.temp if state.service else ()))
+        temp = (*((*wall.temp, *wall.kept) if wall else ()), *(state.service.temp if state.service else ()))
         handover.remove(temp, Path(wall.folder) if wall else None, time.monotonic() + SWEEP_SECONDS)
         if state.served_from is not None:
             self._say_cost(state.served_from, time.monotonic() - state.started)
@@ -261,8 +273,18 @@ class Supervisor:
                 handover.tell(f"The driver said something strange: {fault}")
                 continue
             self.state.hear(message)
-            if isinstance(message, Wall | Service):
+            if isinstance(message, Service):
                 self._heir.note(folders=message.temp)
+            elif isinstance(message, Wall):
+                self._attend(message)
+
+    def _attend(self, wall: Wall) -> None:
+        """Hold the run's folder, and let the heir keep its pulse."""
+        folder = Path(wall.folder)
+        if self._hold is None:
+            self._hold = broken.hold_own(folder)
+        pulse = (str(RunFolder(folder).pulse), self.state.started)
+        self._heir.note(folders=wall.temp, pulse=pulse, hold=self._hold)
 
     def _heed_parent(self) -> None:
         """Take the end of standard input for a wish to stop, where the parent holds the other end of it."""
@@ -334,10 +356,10 @@ def main(argv: Sequence[str], *, command: Sequence[str] | None = None) -> int:
     started = processes.own_start()
     state = State(started, "--json" in argv, _provisional(argv))
     held, lent = UNTIL_EOF in argv, [argv[place + 1] for place, word in enumerate(argv[:-1]) if word == LENT]
-    return Supervisor(command or _driver_command(argv), state, held=held, lent=lent).run()
+    return Supervisor(command or driver_command(argv), state, held=held, lent=lent).run()
 
 
-def _driver_command(argv: Sequence[str]) -> list[str]:
+def driver_command(argv: Sequence[str]) -> list[str]:
     """Run the command line in a Python like this one, which finds modules where this one does."""
     return [*processes.like_this("lepton_ray.cli.main"), *argv]
 

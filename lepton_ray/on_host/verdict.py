@@ -8,6 +8,8 @@ from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyE
 from lepton_ray.money.duration import duration_text
 from lepton_ray.on_host.messages import Failed, Wall
 
+BROKEN_OFF = "broken off"
+"""How a run has ended that can be taken up again."""
 PASSED_ON = frozenset({2, 3, 4, 5, 6, 7, 8, 130})
 _FAULTS: dict[int, type[LeptonError]] = {
     kind.exit_code: kind for kind in (MoneyError, SearchError, ServingError, EnvironmentFault, Interrupted)
@@ -33,6 +35,14 @@ class Ending:
     why: Why
     status: int | None = None
     failed: Failed | None = None
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether the run neither came to its end nor was ended for its own sake: its driver died, or the machine
+        refused something that may be mended."""
+        if self.failed is not None:
+            return self.failed.exit_code == EnvironmentFault.exit_code
+        return self.why is Why.DIED and self.status != 0 and self.status not in PASSED_ON
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,8 @@ def _reason(ending: Ending, wall: Wall | None) -> str | None:
     if ending.why is Why.WALL and wall is not None:
         return f"the {binding(wall)} was reached and the driver did not finish in time; {_BEST}"
     if ending.why is Why.DIED and ending.status != 0:
-        return f"the driver {in_words(ending.status)}; {_BEST}"
+        goes_on = f", and lepton resume {wall.run} goes on" if wall is not None and ending.broken_off else ""
+        return f"the driver {in_words(ending.status)}; {_BEST}{goes_on}"
     if ending.why is Why.ASKED_TWICE:
         return f"it was interrupted twice; {_BEST}"
     return None

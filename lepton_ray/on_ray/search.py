@@ -134,7 +134,7 @@ class LeaseCallback(Live, tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = self._searcher.assigned[trial.trial_id]
         self.actors[name] = trial.temporary_state.ray_actor
-        self._desk.begin(name, self._clock())
+        self._desk.begin(name, self._clock(), "ray")
 
 
 class DeskStopper(Live, Stopper):

@@ -5,7 +5,7 @@ It knows neither processes nor Ray nor files: time is an argument, and what is t
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from lepton_ray.money.budget import Budget
@@ -63,6 +63,7 @@ class Desk:
         reserve: Callable[[Outcome | None], float],
         refit_share: Callable[[int], float] = lambda rung: 0.0,
         on_outcome: Callable[[Outcome], None],
+        on_begin: Callable[[Trial, float, str], None] = lambda trial, now, driver: None,
     ) -> None:
         """Args:
         size: how much a trial has to do.
@@ -70,6 +71,7 @@ class Desk:
         reserve: seconds to keep for finishing with this outcome, the best so far.
         refit_share: seconds of refitting that follow a winner of this rung, per second of its trial.
         on_outcome: told each outcome once, in order, under the desk's lock.
+        on_begin: told each trial that a worker takes up, when, and by which driver; under the lock, too.
         """
         self._policy = policy
         self._budget = budget
@@ -78,14 +80,25 @@ class Desk:
         self._reserve = reserve
         self._refit_share = refit_share
         self._on_outcome = on_outcome
+        self._on_begin = on_begin
         self._costs = costs
         self._outcomes: list[Outcome] = []
         self._running: dict[str, Assignment] = {}
         self._stopped_because: str | None = None
         self._lock = threading.RLock()
 
-    def next_step(self, now: float) -> Assignment | Wait | Stop:
-        """A trial with its lease, or Wait while one that runs may change the answer, or Stop."""
+    def replay(self, outcomes: Sequence[Outcome]) -> None:
+        """Know what an earlier leg of this run has found out; nobody is told of it again."""
+        with self._lock:
+            for outcome in outcomes:
+                self._take_in(outcome)
+
+    def next_step(self, now: float, *, driver: str | None = None) -> Assignment | Wait | Stop:
+        """A trial with its lease, or Wait while one that runs may change the answer, or Stop.
+
+        Args:
+            driver: who has a worker that takes it up at once; None: ``begin`` will say so.
+        """
         with self._lock:
             if self._stopped_because is not None:
                 return Stop(self._stopped_because)
@@ -96,7 +109,10 @@ class Desk:
                 lambda trial: self._fits(trial, now),
             )
             if isinstance(decision, Start):
-                return self._assign(decision.trial, now)
+                given = self._assign(decision.trial, now)
+                if driver is not None:
+                    self._on_begin(given.trial, now, driver)
+                return given
             if isinstance(decision, Stop):
                 if self._running:
                     return Wait()
@@ -137,10 +153,13 @@ class Desk:
         with self._lock:
             if self._running.pop(outcome.trial.id, None) is None:
                 return
-            self._outcomes.append(outcome)
-            if outcome.usable:
-                self._costs = self._costs.observe(outcome.trial.family, self._size(outcome.trial), outcome.fitting)
+            self._take_in(outcome)
             self._on_outcome(outcome)
+
+    def _take_in(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        if outcome.usable:
+            self._costs = self._costs.observe(outcome.trial.family, self._size(outcome.trial), outcome.fitting)
 
     def lost(self, trial_id: str, now: float, driver: str, reason: str) -> None:
         """Record that a trial was killed or died without a word."""
@@ -161,13 +180,14 @@ class Desk:
             if self._stopped_because is None:
                 self._stopped_because = reason
 
-    def begin(self, trial_id: str, now: float) -> None:
+    def begin(self, trial_id: str, now: float, driver: str = "") -> None:
         """Let a trial's lease run from now: its driver had no worker for it before."""
         with self._lock:
             if (given := self._running.get(trial_id)) is not None:
                 lease = given.lease
                 until = max(now, min(now + lease.until - lease.started, self.search_end()))
                 self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until), begun=True)
+                self._on_begin(given.trial, now, driver)
 
     def overdue(self, now: float, *, grace: float, late: float) -> list[str]:
         """Ids of begun trials that outlived their lease by ``grace`` seconds, or the whole search by ``late``."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.search.economics import Economy
-from lepton_ray.search.trial import Outcome, Trial
+from lepton_ray.search.trial import BROKEN_OFF, Outcome, Trial
 
 PROMOTE_ONE_IN = 3
 """Of a rung, at least: the others are not good enough to go on."""
@@ -98,9 +98,8 @@ class PromotionPolicy:
         if self.economy is not None and not self._unseen(seen):
             if (reason := self.economy.verdict(seen.outcomes)) is not None:
                 return Stop(reason)
-        started = [*(outcome.trial for outcome in seen.outcomes), *seen.running]
-        name = f"t{len(started):03d}"
-        for trial in self._candidates(seen, started, name):
+        started = [*(outcome.trial for outcome in _settled(seen.outcomes)), *seen.running]
+        for trial in self._candidates(seen, started, next_name(seen)):
             if fits(trial):
                 return Start(trial)
         return Wait() if seen.running else Stop("nothing that is left to try fits what is left of time and money")
@@ -130,7 +129,8 @@ class PromotionPolicy:
 
     def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
         """From the highest rung down, so that what is nearest to its end is ended first."""
-        promoted = {t.parent for t in [*(o.trial for o in seen.outcomes), *seen.running] if t.parent is not None}
+        begun = [*(outcome.trial for outcome in _settled(seen.outcomes)), *seen.running]
+        promoted = {trial.parent for trial in begun if trial.parent is not None}
         for rung in reversed(range(len(self.one_in))):
             there = sorted(
                 (o for o in seen.outcomes if o.usable and o.trial.rung == rung and o.trial.family != "constant"),
@@ -182,6 +182,27 @@ def _behind(outcomes: Iterable[Outcome]) -> set[str]:
 
 def _standing(outcome: Outcome) -> tuple[float, str]:
     return float("inf") if outcome.error is None else outcome.error, outcome.trial.id
+
+
+def next_name(seen: Snapshot) -> str:
+    """The id after the highest that was given; of a run that was broken off not each may be known."""
+    given = [trial.id for trial in (*(outcome.trial for outcome in seen.outcomes), *seen.running)]
+    return f"t{1 + max((int(name[1:]) for name in given), default=-1):03d}"
+
+
+def _settled(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that need not be tried again: not what was broken off with its run, but for the second time at the same
+    rung: it may be what breaks it."""
+    before: set[tuple[Any, ...]] = set()
+    found = []
+    for outcome in outcomes:
+        if outcome.state == BROKEN_OFF:
+            key = (*_signature(outcome.trial.family, outcome.trial.config), outcome.trial.rung)
+            if key not in before:
+                before.add(key)
+                continue
+        found.append(outcome)
+    return found
 
 
 def _families_by_merit(outcomes: Sequence[Outcome], rng: np.random.Generator) -> list[str]:

@@ -6,6 +6,8 @@ from math import fsum, isfinite
 from typing import Any
 
 DONE, PARTIAL, FAILED, KILLED, SKIPPED = "done", "partial", "failed", "killed", "skipped"
+BROKEN_OFF = "broken off"
+"""The state of a trial that was in hand when its whole run was broken off: no fault of its own, once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Outcome:
     """What one trial came to.
 
     Attributes:
-        state: "done", "partial" (its lease ended, the best so far counts), "failed", "killed" or "skipped".
+        state: "done", "partial" (its lease ended, the best so far counts), "failed", "killed", "skipped", "broken off".
         error: validation error, lower is better; None where there is no model.
         score: the same in the metric's own direction.
         seconds: of its worker, start to end.

@@ -1,4 +1,5 @@
-"""Whether a table is where its path says: asked before anything that could read it is imported. Knows no format."""
+"""Where things lie: whether a table is where its path says, and where runs go. Asked before anything that could read
+it is imported; knows no format."""
 
 from pathlib import Path
 
@@ -6,6 +7,8 @@ from lepton_ray.errors import DataError
 
 BUILTIN = "builtin:"
 """Begins the name of a table that ships with the package."""
+RUNS_FOLDER = "lepton-runs"
+"""Where runs are put, below the current folder."""
 
 
 def missing(path: Path) -> DataError:

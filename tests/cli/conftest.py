@@ -12,13 +12,14 @@ import pytest
 
 from lepton_ray import pipeline
 from lepton_ray.cli.main import main
-from lepton_ray.on_host import processes
+from lepton_ray.errors import LeptonError
+from lepton_ray.on_host import processes, taking_up
 from lepton_ray.on_host.messages import decode
 from lepton_ray.on_host.supervisor import State, Supervisor
 from lepton_ray.on_host.worker_client import Worker
 from tests.outside import Done
 
-SUPERVISED = ("run", "serve")
+SUPERVISED = ("run", "serve", "resume")
 
 
 class Inside:
@@ -59,7 +60,12 @@ def supervised(words: tuple[str, ...], patch: pytest.MonkeyPatch) -> int:
 
     patch.setattr(pipeline, "start_worker", noted)
     channel, wall_fd = os.pipe()
-    supervisor = Supervisor((), State(time.monotonic(), "--json" in words))
+    try:
+        again = taking_up.supervisor_of(words) if words[0] == "resume" else None
+    except LeptonError as fault:
+        return taking_up.refuse(fault, "--json" in words)
+    supervisor = again or Supervisor((), State(time.monotonic(), "--json" in words))
+    words = (*supervisor._command[supervisor._command.index("resume") :],) if again else words
     for name, value in supervisor._words(wall_fd).items():
         patch.setenv(name, value)
     try:

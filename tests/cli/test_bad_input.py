@@ -472,8 +472,20 @@ def test_a_full_disk_is_named_and_what_was_sealed_is_kept(place: Place, tmp_path
     assert "Traceback" not in done.err and ".tmp" not in done.err and ".work" not in done.err
 
 
+def test_a_bundle_for_another_target_is_refused_before_anything_is_read(tmp_path: Path, inside: Inside) -> None:
+    seal(tmp_path / "b")
+    table = tmp_path / "t.csv"
+    table.write_text(text())
+    done = inside(
+        "run", table, "--target", "left", "--warm-start", tmp_path / "b", "--no-serve", "--json", cwd=tmp_path
+    )
+    assert done.code == 6 and "predicts 'leaves', not 'left'" in done.result["error"], done
+    assert not (tmp_path / "lepton-runs").exists()
+
+
 HELP = {
     "run": "lepton run churn.csv --target Churn",
+    "resume": "lepton resume 20261122-1842",
     "profile": "lepton profile churn.csv",
     "predict": "lepton predict lepton-runs/",
     "serve": "lepton serve lepton-runs/",

@@ -20,7 +20,7 @@ from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.prices import MachinePrice
-from lepton_ray.money.usage import Usage
+from lepton_ray.money.usage import Leg, Usage
 
 MACHINE = MachinePrice(Dollars(97_531), 4, "a test's machine", "2026-01-01")
 
@@ -349,3 +349,50 @@ def test_a_cluster_that_changes_is_billed_step_by_step(tmp_path: Path) -> None:
     for book in (ledger, Ledger.open(tmp_path / "ledger.jsonl")):
         assert float(book.spent()) == 0.003 and book.machine == large and len(book.rates.steps) == 2
         assert [float(one.dollars) for one in book.charges() if one.book == "attributed"] == [0.0005, 0.001]
+
+
+def test_a_run_that_goes_on_is_billed_as_if_nothing_had_been_in_between(ledger: Ledger) -> None:
+    ledger.enter("search", 2.0)
+    ledger.attribute(Usage("search", "t1", 2.0, 7.0, 1.0))
+    ledger.resume(Leg(8.5, 1_800_009_000.0, 8_991.5))
+    assert ledger.stage is None and not ledger.closed and ledger.second == 8.5
+    ledger.enter("start", 8.5)
+    ledger.close(10.0)
+    for one in (ledger, Ledger.open(ledger.path)):
+        spans = [(charge.stage, charge.started, charge.ended) for charge in one.charges() if charge.book == "billed"]
+        assert spans == [("unexplained", 0.0, 2.0), ("search", 2.0, 8.5), ("start", 8.5, 10.0)]
+        assert one.spent() == Dollars.of_rate(MACHINE.per_hour, 10.0) and one.attributed == {"t1"}
+        assert one.legs == [Leg(0.0, 1_800_000_000.25), Leg(8.5, 1_800_009_000.0, 8_991.5)]
+
+
+def test_books_that_were_closed_over_a_dead_driver_are_opened_again(ledger: Ledger) -> None:
+    ledger.enter("search", 0.0)
+    ledger.close(5.0)
+    ledger.resume(Leg(5.0, 1_800_000_100.0, 95.0))
+    assert not ledger.closed
+    ledger.enter("search", 6.0)
+    ledger.close(7.0)
+    spans = [(charge.stage, charge.started, charge.ended) for charge in ledger.charges()]
+    assert spans == [("search", 0.0, 5.0), ("unexplained", 5.0, 6.0), ("search", 6.0, 7.0)]
+
+
+def test_torn_lines_are_counted(ledger: Ledger) -> None:
+    ledger.enter("read", 0.0)
+    with open(ledger.path, "ab") as file:
+        file.write(b'{"enter": "sea')
+    torn = Ledger.open(ledger.path)
+    assert torn.torn == 1
+    torn.enter("search", 1.0)
+    again = Ledger.open(ledger.path)
+    assert again.torn == 1 and again.stage == "search"
+
+
+@pytest.mark.parametrize(
+    "leg", [{}, {"started": "x", "down": 1}, {"started": 1, "down": -1}, {"started": 1, "down": 1e999}]
+)
+def test_a_damaged_resume_changes_nothing(ledger: Ledger, leg: dict[str, Any]) -> None:
+    ledger.enter("search", 1.0)
+    with open(ledger.path, "a") as file:
+        file.write(json.dumps({"resume": leg, "at": 3.0}) + "\n")
+    found = Ledger.open(ledger.path)
+    assert found.torn == 1 and found.second == 1.0 and found.stage == "search" and len(found.legs) == 1

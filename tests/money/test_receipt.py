@@ -16,6 +16,7 @@ from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
 from lepton_ray.money.prices import machine_price
 from lepton_ray.money.receipt import Receipt, swap_receipt
+from lepton_ray.money.usage import Leg
 
 BUNDLE = "ab" * 32
 
@@ -238,3 +239,26 @@ def test_the_wall_is_a_time_and_not_a_sum_of_spans(tmp_path: Path) -> None:
         ledger.enter(f"stage {at}", at)
     ledger.close(times[-1])
     assert Receipt.from_ledger(ledger, budget=Budget.resolve(None, 60, ledger.machine.per_hour)).held
+
+
+def test_the_legs_of_a_run_add_up_and_what_was_between_them_costs_nothing(meter: Meter) -> None:
+    ledger = meter.ledger
+    at = Ledger.open(ledger.path).second
+    ledger.resume(Leg(at + 0.7, ledger.started_at + 4000.0, 3000.0))
+    ledger.enter("search", at + 0.7)
+    ledger.close(at + 5.0)
+    receipt = Receipt.from_ledger(ledger)
+    first, second = receipt.legs
+    assert (first.seconds, first.down) == (pytest.approx(at + 0.7), 0.0)
+    assert (second.seconds, second.down, second.started_at) == (pytest.approx(4.3), 3000.0, ledger.started_at + 4000.0)
+    assert first.dollars + second.dollars == receipt.total.dollars == ledger.spent()
+    text = receipt.to_text()
+    assert "leg 1" in text and "broken off" in text and "3000.00 s      $0.00" in text and "not billed" in text
+    assert [leg["down_seconds"] for leg in receipt.to_dict()["legs"]] == [0.0, 3000.0]
+    assert receipt.to_html().count('class="leg"') == 2 and receipt.to_html().count('class="down"') == 1
+
+
+def test_a_run_of_one_leg_does_not_speak_of_it(meter: Meter) -> None:
+    meter.close()
+    receipt = Receipt.from_ledger(meter.ledger)
+    assert len(receipt.legs) == 1 and "leg" not in receipt.to_text() and 'class="leg"' not in receipt.to_html()

@@ -1,11 +1,13 @@
 """The run's folder: every file whole or not there, one bundle at a time behind a link, leavings taken away."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from lepton_ray.on_host.run_folder import LEAVINGS, RunFolder
+from lepton_ray.on_host import handover
+from lepton_ray.on_host.run_folder import LEAVINGS, Begun, RunFolder
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.trial import DONE, Outcome, Trial
 from tests.sealed import seal
@@ -47,7 +49,9 @@ def test_what_a_failed_run_has_left_is_taken_away(tmp_path: Path) -> None:
     for name in (*LEAVINGS, "plan.json", "mine.txt"):
         (tmp_path / name).write_text("x")
     folder(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "bundles", "mine.txt", "plan.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(".resume", ".work", "bundles", "mine.txt", "plan.json")
+    ]
 
 
 def test_files_that_are_no_runs_are_left_alone(tmp_path: Path) -> None:
@@ -78,3 +82,54 @@ def test_the_same_bundle_twice_is_no_harm(tmp_path: Path) -> None:
     home = made.adopt(one.folder, one.id)
     again = seal(made.scratch / "sealed" / "t1")
     assert again.id == one.id and made.adopt(again.folder, again.id) == home and home.exists()
+
+
+def test_what_has_begun_is_told_from_what_ended(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    begun = [Begun(Trial(f"t00{n}", "linear", {"C": n}, 0), "ray", float(n)) for n in range(3)]
+    for one in begun:
+        made.log_begun(one)
+    with (made.kept / "begun.jsonl").open("a") as file:
+        file.write('{"trial": {"id')
+    assert made.begun() == begun
+    made.log_begun(begun[0])
+    assert made.begun() == [*begun, begun[0]]
+
+
+def test_a_line_after_a_torn_one_is_whole(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    outcome = Outcome(
+        Trial("t000", "linear", {}, 0), DONE, "host", 1.0, 2.0, error=0.1, fold_errors=(float("nan"), 0.1)
+    )
+    (tmp_path / "trials.jsonl").write_text('{"trial": {"id": "t0')
+    made.log_trial(outcome)
+    assert [str(one) for one in made.trials()] == [str(outcome)] and made.torn() == 1
+
+
+def test_what_is_kept_has_a_bound_and_the_worst_of_the_lowest_rung_goes_first(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    told = [("t000", 0, 0.5), ("t001", 0, 0.2), ("t002", 0, None), ("t003", 1, 0.9), ("t004", 1, 0.1)]
+    outcomes = [Outcome(Trial(name, "f", {}, rung), DONE, "host", 0.0, 1.0, error=error) for name, rung, error in told]
+    for name, _, _ in told:
+        (made.scratch / "oof" / f"{name}.npz").write_bytes(b"0" * 100)
+
+    def left(most: int) -> list[str]:
+        made.trim(outcomes, most)
+        return sorted(path.stem for path in (made.kept / "oof").iterdir())
+
+    assert left(500) == ["t000", "t001", "t002", "t003", "t004"]
+    assert left(450) == ["t001", "t002", "t003", "t004"]
+    assert left(250) == ["t003", "t004"]
+    assert left(100) == ["t004"]
+
+
+def test_what_trials_said_outlives_the_scratch_folder(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    (made.scratch / "oof" / "t000.npz").write_bytes(b"said")
+    (tmp_path / ".result.json.ab.tmp").touch()
+    (tmp_path / "ledger.jsonl.7.new").touch()
+    handover.remove([str(made.scratch)], None, time.monotonic() + 10)
+    assert not made.scratch.exists()
+    made.mend()
+    assert (made.scratch / "oof" / "t000.npz").read_bytes() == b"said" and not list(tmp_path.glob("*.new"))
+    assert not list(tmp_path.glob(".*.tmp"))

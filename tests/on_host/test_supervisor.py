@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 from lepton_ray.money.duration import duration_text
-from lepton_ray.on_host import processes
+from lepton_ray.money.ledger import Ledger
+from lepton_ray.on_host import broken, processes
+from lepton_ray.on_host.pulse import Pulse
 from lepton_ray.on_host.supervisor import ECHO_SECONDS
 from tests.on_host.supervised import MARGIN, Run, check_handed_over, check_nothing_is_left, check_within_its_wall
 from tests.outside import Done, check_nobody_is_left, text_of, until
 
 AT_ONCE = 7
+HEIR_SECONDS = 5.0
 KEYS = (
     "run bundle task metric score score_interval baseline_score spent_usd budget_usd wall_seconds"
     " deadline_seconds trials stopped_because report endpoint"
@@ -272,3 +275,27 @@ def test_at_the_wall_everything_ends_and_the_best_so_far_is_handed_over(alone, t
     result = check_handed_over(run, done)
     check_within_its_wall(run, done)
     assert "deadline was reached and the driver did not finish in time" in result["stopped_because"]
+
+
+def test_a_killed_supervisor_leaves_the_second_of_its_death_and_its_heir_the_folder(start) -> None:
+    run = start(end="sleep")
+    run.wait_for("sleeping")
+    kept = run.folder / ".resume"
+    kept.mkdir()
+    until(lambda: Pulse.felt(kept / "pulse.json") is not None)
+    assert broken.lives(run.folder) and Pulse.felt(kept / "pulse.json").second > 1.0, "a beat promises a second"
+    held = time.monotonic()
+    run.process.send(signal.SIGKILL)
+    died = run.process.end().seconds
+    check_nobody_is_left(run.id, run.folder / "pids", seconds=HEIR_SECONDS)
+    until(lambda: not broken.lives(run.folder))
+    assert Pulse.felt(kept / "pulse.json").second == pytest.approx(died, abs=0.3 + time.monotonic() - held)
+    assert not (run.folder / "scratch").exists() and kept.exists()
+
+
+def test_a_driver_that_died_leaves_books_that_can_be_taken_up(alone) -> None:
+    run, done = alone["signal:9 True"].result()
+    ledger = Ledger.open(run.folder / "ledger.jsonl")
+    assert ledger.closed and broken.can_go_on(ledger) and f"lepton resume {run.id}" in done.result["stopped_because"]
+    for ended in ("json", "plain", "unwatched gil", "endpoint killed", "fail True"):
+        assert not broken.can_go_on(Ledger.open(alone[ended].result()[0].folder / "ledger.jsonl")), ended

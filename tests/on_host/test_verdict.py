@@ -118,3 +118,21 @@ def test_a_signal_sent_twice_at_once_is_one_wish() -> None:
 )
 def test_a_deadline_on_the_command_line_counts_before_the_driver_speaks(argv: list[str], seconds: float) -> None:
     assert _provisional(argv) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("ending", "goes_on"),
+    [
+        (Ending(Why.DIED, -9), True),
+        (Ending(Why.DIED, 1), True),
+        (Ending(Why.DIED, 0), False),
+        (Ending(Why.DIED, 3), False),
+        (Ending(Why.DONE), False),
+        (Ending(Why.WALL), False),
+        (Ending(Why.ASKED_TWICE), False),
+        (Ending(Why.FAILED, None, Failed("No space left.", "", 8)), True),
+        (Ending(Why.FAILED, None, Failed("No such column.", "", 3)), False),
+    ],
+)
+def test_only_what_did_not_come_to_its_end_can_be_taken_up(ending: Ending, goes_on: bool) -> None:
+    assert ending.broken_off is goes_on

@@ -285,3 +285,24 @@ def test_many_threads_share_one_desk() -> None:
     assert sorted(outcome.trial.id for outcome in seen) == sorted(names)
     assert len({str(trial.config) for trial in given}) == len(given)
     assert found.running() == () and all(isinstance(trial, Trial) for trial in given)
+
+
+def test_what_is_replayed_is_known_and_told_to_nobody() -> None:
+    before, seen = desk(seconds=10.0, rungs=TWO), []
+    for n in range(7):
+        before.finish(ended(take(before, float(n)), 0.5 - 0.01 * n, seconds=0.5))
+    again = desk(seconds=10.0, rungs=TWO, seen=seen)
+    again.replay(before.outcomes())
+    assert again.outcomes() == before.outcomes() and again.best() == before.best() and not seen
+    assert take(again, 10.0) == take(before, 10.0), "the same step follows, under the same lease"
+
+
+def test_a_trial_has_begun_once_a_worker_takes_it_up() -> None:
+    begun: list[tuple[str, float, str]] = []
+    found = desk()
+    found._on_begin = lambda trial, now, driver: begun.append((trial.id, now, driver))
+    found.next_step(1.0, driver="host")
+    waiting = take(found, 2.0)
+    found.begin(waiting.trial.id, 5.0, "ray")
+    take(found, 6.0)
+    assert begun == [("t000", 1.0, "host"), ("t001", 5.0, "ray")]

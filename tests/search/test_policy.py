@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, interleave, near
-from lepton_ray.search.trial import DONE, FAILED, KILLED, PARTIAL, Outcome, Trial
+from lepton_ray.search.trial import BROKEN_OFF, DONE, FAILED, KILLED, PARTIAL, Outcome, Trial
 
 ALWAYS = lambda trial: True  # noqa: E731
 NEVER = lambda trial: False  # noqa: E731
@@ -267,3 +267,23 @@ def test_a_draw_near_the_best_keeps_most_of_it() -> None:
         assert found != leader and found["c"] == 3
         assert all(found[name] in (leader.get(name), drawn.get(name)) for name in found)
     assert near(leader, leader, np.random.default_rng(0)) == leader
+
+
+def test_what_was_broken_off_with_its_run_is_tried_again_once() -> None:
+    """Not for ever: it may be what breaks the run."""
+    floor = [outcome("t000", 0.9, family="constant"), outcome("t001", 0.5, family="linear")]
+    floor = [replace(one, trial=replace(one.trial, config=LISTS[one.trial.family][0])) for one in floor]
+    lost = replace(outcome("t002", None), state=BROKEN_OFF, trial=Trial("t002", "trees", {"n": 1}, 0))
+    again = replace(lost, trial=replace(lost.trial, id="t007"))
+    ask = lambda *seen: policy().decide(Snapshot((*floor, *seen), ()), ALWAYS).trial  # noqa: E731
+    assert ask(lost) == Trial("t003", "trees", {"n": 1}, 0)
+    assert ask(lost, again) == Trial("t008", "linear", {"C": 0.1}, 0), "ids go on after the highest"
+
+
+def test_a_promotion_that_was_broken_off_is_made_again() -> None:
+    seen = [outcome(f"t00{n}", 0.1 * (n + 1)) for n in range(3)]
+    lost = Outcome(Trial("t003", "trees", {"n": "t000"}, 1, "t000"), BROKEN_OFF, "ray", 0.0, 0.0)
+    found = policy(last_rung=1).decide(Snapshot((*seen, lost), ()), ALWAYS)
+    assert found.trial == Trial("t004", "trees", {"n": "t000"}, 1, "t000")
+    twice = replace(lost, trial=replace(lost.trial, id="t004"))
+    assert policy(last_rung=1).decide(Snapshot((*seen, lost, twice), ()), ALWAYS).trial.rung == 0
