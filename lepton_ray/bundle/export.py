@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("prediction", "probabilities")
 IN_WORDS = {
-    Kind.NUMBER: "a number, NaN where missing",
-    Kind.DATE: "seconds since 1970 (UTC), NaN where missing",
-    Kind.CATEGORY: "a text without white space around it, empty where missing",
+    Kind.NUMBER: "a double, NaN where missing",
+    Kind.DATE: "seconds since 1970 (UTC) as a double, NaN where missing",
+    Kind.CATEGORY: "a string without white space around it, empty where missing",
 }
 
 
@@ -59,18 +59,21 @@ def onnx_refusal(schema: Schema, families: Collection[str]) -> BundleError | Non
             f"ONNX has no operators that cut texts into words as this model does: {_named(texts)}.",
             f"Search without texts: --drop {','.join(texts)}.",
         )
-    for name in families:
+    for name in dict.fromkeys(families):
         exports = find_family(name, fits=False).exports
         barred = [column for column in schema.columns if column.kind not in exports]
         if barred:
             kinds = " or ".join(dict.fromkeys(column.kind.value for column in barred))
+            named = _named([column.name for column in barred])
             return BundleError(
-                f"A {name} model over {kinds} columns cannot be exported: {_named([one.name for one in barred])}.",
+                f"A {name} model over {kinds} columns cannot be exported as ONNX: {named}.",
                 "Search with other families: --families linear,lightgbm,….",
             )
     taken = [name for name in schema.names if name in OUTPUTS or not name]
     if taken:
-        return BundleError(f"A column is named {taken[0]!r}, as an output of the file is.", "Rename it and search again.")
+        return BundleError(
+            f"A column is named {taken[0]!r}, as an output of the file is.", "Rename it and search again."
+        )
     return None
 
 
@@ -81,7 +84,7 @@ def export_onnx(bundle: "Bundle", path: Path) -> Exported:
         BundleError: it cannot be one, or is larger than one can be.
         EnvironmentFault: onnx is not installed, or the disk refused.
     """
-    refusal = onnx_refusal(bundle.schema, dict.fromkeys(member.family for member in bundle.model.members))
+    refusal = onnx_refusal(bundle.schema, [member.family for member in bundle.model.members])
     if refusal is not None:
         raise refusal
     needs_onnx()
@@ -107,7 +110,9 @@ def export_onnx(bundle: "Bundle", path: Path) -> Exported:
 def drawn(graph: Graph, plan: CleaningPlan, blend: Blend) -> Wire:
     """Draw a blend from raw columns on: probabilities (n, classes) or values (n, 1)."""
     cells = {column.name: _raw(graph, column) for column in plan.columns if column.use}
-    clean = {column.name: _cleaned(cells[column.name], column, plan.missing_words) for column in plan.columns if column.use}
+    clean = {
+        column.name: _cleaned(cells[column.name], column, plan.missing_words) for column in plan.columns if column.use
+    }
     seen = {}
     for view, state in blend.states.items():
         step = for_schema(blend.schema, view)
@@ -158,7 +163,12 @@ def _label(probabilities: Wire, classes: tuple[str, ...], threshold: float | Non
 
 def _facts(bundle: "Bundle") -> dict[str, str]:
     problem = bundle.problem
-    facts = {"bundle": bundle.id, "target": problem.target, "task": problem.task.value, "family": bundle.manifest.family}
+    facts = {
+        "bundle": bundle.id,
+        "target": problem.target,
+        "task": problem.task.value,
+        "family": bundle.manifest.family,
+    }
     if problem.task is not Task.REGRESSION:
         facts["classes"] = json.dumps(problem.classes, ensure_ascii=False)
     if bundle.manifest.threshold is not None:

@@ -29,9 +29,9 @@ def write_onnx(
     graph: Graph,
     outputs: Mapping[str, tuple[Wire, Type, int | None]],
     *,
-    said: str,
-    inputs: Mapping[str, str],
-    facts: Mapping[str, str],
+    said: str = "",
+    inputs: Mapping[str, str] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> int:
     """Check a graph and write it, whole or not at all; return the bytes of the file.
 
@@ -45,9 +45,9 @@ def write_onnx(
         EnvironmentFault: onnx is not installed, or the disk refused.
     """
     needs_onnx()
-    model = _model(graph, outputs, inputs)
+    model = _model(graph, outputs, inputs or {})
     model.doc_string = said
-    for key, value in facts.items():
+    for key, value in (facts or {}).items():
         model.metadata_props.add(key=key, value=value)
     content = model.SerializeToString()
     with new_file(path) as temporary:
@@ -71,7 +71,9 @@ def _model(
 
     size = sum(array.nbytes for array in graph.constants.values()) + sum(_bytes(node) for node in graph.nodes)
     if size > LARGEST:
-        raise BundleError(f"The model takes {size / 1e9:.1f} GB as ONNX, more than one file can hold.", "Use a smaller one.")
+        raise BundleError(
+            f"The model takes {size / 1e9:.1f} GB as ONNX, more than one file can hold.", "Use a smaller one."
+        )
     nodes = [_proto(node) for node in graph.nodes]
     nodes += [helper.make_node("Identity", [wire.name], [name]) for name, (wire, _, _) in outputs.items()]
     given = [

@@ -56,7 +56,7 @@ class CatBoostModel:
         return self.meaning.prediction(_scores(self.trees, Pool(_cells(X, self.words))))
 
     def draw(self, X: Wires) -> Wire:
-        """Only over numbers: of a category, CatBoost keeps hashes of texts and statistics, for which ONNX has no words."""
+        """Only over numbers: of a category CatBoost keeps hashes and statistics, for which ONNX has no words."""
         cells = X.part(range(X.width), self.words.columns)
         assert cells is not None, "CatBoost is not fitted where there is nothing to read"
         rounded = cells.clip(-_LARGEST, _LARGEST).cast(Type.FLOAT).cast(Type.DOUBLE)
