@@ -19,40 +19,35 @@ from lepton_ray.models.drawing import Branches, leaf_sums
 
 
 def drawn_scores(trees: CatBoost, cells: Wire) -> Wire:
-    """Draw the scores (n, outputs) of rows (n, numbers) whose cells are float32 numbers, as doubles.
-
-    A tree of depth d is d questions, the last asked first; its nodes are laid out as a heap.
-    """
+    """Draw the scores (n, outputs) of rows (n, numbers) whose cells are float32 numbers, as doubles."""
     with tempfile.TemporaryDirectory(prefix="lepton-catboost-") as place:
         trees.save_model(str(Path(place, "trees.json")), format="json")
         known: dict[str, Any] = json.loads(Path(place, "trees.json").read_text(encoding="utf-8"))
-    factor, start = known["scale_and_bias"]
-    to_right = {
-        one["feature_index"]: one["nan_value_treatment"] == "AsTrue" for one in known["features_info"]["float_features"]
-    }
-    feature, threshold, left, right, roots, leaves = [], [], [], [], [], []
-    first_node = first_leaf = 0
-    for tree in known["oblivious_trees"]:
-        splits = (tree["splits"] or [])[::-1]
-        inner, answers = 2 ** len(splits) - 1, 2 ** len(splits)
-        child = 2 * np.arange(inner) + 1
-        for side, ends in ((left, child), (right, child + 1)):
-            side.append(np.where(ends < inner, ends + first_node, ~(ends - inner + first_leaf)))
-        for level, split in enumerate(splits):
-            feature.append(np.full(2**level, split["float_feature_index"]))
-            threshold.append(np.full(2**level, split["border"]))
-        roots.append(first_node if inner else ~first_leaf)
-        leaves.append(np.reshape(tree["leaf_values"], (answers, -1)))
-        first_node, first_leaf = first_node + inner, first_leaf + answers
-    asked = np.concatenate([np.empty(0, np.int64), *feature])
-    branches = Branches(
-        np.array(roots),
-        asked,
-        np.concatenate([np.empty(0), *threshold]),
-        np.concatenate(left),
-        np.concatenate(right),
-        ~np.array([to_right[one] for one in asked.tolist()], dtype=bool),
+    numbers, (factor, start) = known["features_info"]["float_features"], known["scale_and_bias"]
+    gap_left = {one["feature_index"]: one["nan_value_treatment"] != "AsTrue" for one in numbers}
+    grown = [_tree(tree["splits"] or [], gap_left) for tree in known["oblivious_trees"]]
+    answers = [
+        np.reshape(tree["leaf_values"], (len(one.feature) + 1, -1))
+        for tree, one in zip(known["oblivious_trees"], grown, strict=True)
+    ]
+    tree_of = np.repeat(np.arange(len(answers)), [len(one) for one in answers])
+    sums = leaf_sums(cells, Branches.of(grown), np.concatenate(answers), tree_of)
+    return sums * float(factor) + np.array(start, dtype=np.float64)
+
+
+def _tree(splits: list[dict[str, Any]], gap_left: dict[int, bool]) -> Branches:
+    """Return a tree that asks one question on each level, the last of these first; its nodes are laid out as a heap."""
+    asked = [split for level, split in enumerate(splits[::-1]) for _ in range(2**level)]
+    feature = np.array([split["float_feature_index"] for split in asked], dtype=np.int64)
+    inner = len(asked)
+    child = 2 * np.arange(inner, dtype=np.int64) + 1
+    left, right = (np.where(end < inner, end, ~(end - inner)) for end in (child, child + 1))
+    return Branches(
+        np.array([0 if inner else ~0]),
+        feature,
+        np.array([split["border"] for split in asked], dtype=np.float64),
+        left,
+        right,
+        np.array([gap_left[column] for column in feature.tolist()], dtype=bool),
         {},
     )
-    tree_of = np.repeat(np.arange(len(leaves)), [len(answers) for answers in leaves])
-    return leaf_sums(cells, branches, np.concatenate(leaves), tree_of) * float(factor) + np.array(start, np.float64)

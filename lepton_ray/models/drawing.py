@@ -35,6 +35,30 @@ class Branches:
     missing_left: NDArray[np.bool_]
     members: dict[int, NDArray[np.int64]]
 
+    @classmethod
+    def of(cls, trees: Sequence[Branches]) -> Branches:
+        """Put single trees, at least one, after one another; a tree of n nodes has n + 1 leaves."""
+        nodes = np.cumsum([0, *(len(tree.feature) for tree in trees)])[:-1]
+
+        def moved(name: str) -> NDArray[np.int64]:
+            ends = ((getattr(tree, name), node, node + tree_no) for tree_no, (tree, node) in enumerate(pairs))
+            return np.concatenate([np.where(end < 0, end - leaf, end + node) for end, node, leaf in ends])
+
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(tree, name) for tree in trees])
+
+        pairs = list(zip(trees, nodes.tolist(), strict=True))
+        members = {node + place: values for tree, node in pairs for place, values in tree.members.items()}
+        return cls(
+            moved("roots"),
+            joined("feature"),
+            joined("threshold"),
+            moved("left"),
+            moved("right"),
+            joined("missing_left"),
+            members,
+        )
+
     def rooted(self) -> Branches:
         """Return the same with a node before every leaf that is a whole tree: ONNX knows no tree without nodes."""
         bare = np.flatnonzero(self.roots < 0)

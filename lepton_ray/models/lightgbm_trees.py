@@ -52,66 +52,36 @@ def boosted(text: str) -> Boosted:
     """
     head, *parts = text.partition("end of trees")[0].split("\nTree=")
     known = _lines(head)
-    trees = [_Tree.of(_lines(part)) for part in parts]
-    nodes = np.cumsum([0, *(len(tree.feature) for tree in trees)])
-    leaves = np.cumsum([0, *(len(tree.weights) for tree in trees)])
+    trees, weights = zip(*(_tree(_lines(part)) for part in parts), strict=True)
     per_round = int(known["num_tree_per_iteration"])
-
-    def ends(side: str) -> NDArray[np.int64]:
-        shifted = [
-            np.where(getattr(tree, side) < 0, getattr(tree, side) - leaf, getattr(tree, side) + node)
-            for tree, node, leaf in zip(trees, nodes, leaves, strict=False)
-        ]
-        return np.concatenate(shifted).astype(np.int64)
-
-    bare = [len(tree.feature) == 0 for tree in trees]
-    branches = Branches(
-        np.where(bare, ~leaves[:-1], nodes[:-1]),
-        np.concatenate([tree.feature for tree in trees]),
-        np.concatenate([tree.threshold for tree in trees]),
-        ends("left"),
-        ends("right"),
-        np.concatenate([tree.missing_left for tree in trees]),
-        {place + int(node): of for tree, node in zip(trees, nodes, strict=False) for place, of in tree.members.items()},
-    )
-    targets = np.repeat(np.arange(len(trees)) % per_round, np.diff(leaves))
+    targets = np.repeat(np.arange(len(trees)) % per_round, [len(one) for one in weights])
     settings = dict(word.partition(":")[::2] for word in known["objective"].split())
-    return Boosted(branches, np.concatenate([tree.weights for tree in trees]), targets, per_round, settings)
+    return Boosted(Branches.of(trees), np.concatenate(weights), targets, per_round, settings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tree:
-    feature: NDArray[np.int64]
-    threshold: NDArray[np.float64]
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    missing_left: NDArray[np.bool_]
-    members: dict[int, NDArray[np.int64]]
-    weights: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, known: dict[str, str]) -> _Tree:
-        weights = np.array(known["leaf_value"].split(), dtype=np.float64)
-        if len(weights) == 1:
-            none = np.empty(0, np.int64)
-            return cls(none, np.empty(0), none, none, np.empty(0, bool), {}, weights)
-        feature, left, right, decision = (
-            np.array(known[name].split(), dtype=np.int64)
-            for name in ("split_feature", "left_child", "right_child", "decision_type")
-        )
-        threshold = np.array(known["threshold"].split(), dtype=np.float64)
-        categorical, missing = (decision & _BY_CATEGORY) > 0, decision >> 2
-        if np.any(missing[~categorical] == _ZERO_IS_MISSING):
-            raise BundleError("Zeros count as missing in this LightGBM model.", "Train one where they do not.")
-        gap_left = np.where(missing == _MISSING_IS_ZERO, threshold >= 0.0, (decision & _GAP_LEFT) > 0)
-        members = {}
-        if categorical.any():
-            ends = np.array(known["cat_boundaries"].split(), dtype=np.int64)
-            words = np.array(known["cat_threshold"].split(), dtype="<u4")
-            for node in np.flatnonzero(categorical).tolist():
-                own = words[ends[int(threshold[node])] : ends[int(threshold[node]) + 1]]
-                members[node] = np.flatnonzero(np.unpackbits(own.view(np.uint8), bitorder="little"))
-        return cls(feature, threshold, left, right, gap_left & ~categorical, members, weights)
+def _tree(known: dict[str, str]) -> tuple[Branches, NDArray[np.float64]]:
+    """Return one tree and the weights of its leaves."""
+    weights = np.array(known["leaf_value"].split(), dtype=np.float64)
+    if len(weights) == 1:
+        none = np.empty(0, np.int64)
+        return Branches(np.array([~0]), none, np.empty(0), none, none, np.empty(0, bool), {}), weights
+    feature, left, right, decision = (
+        np.array(known[name].split(), dtype=np.int64)
+        for name in ("split_feature", "left_child", "right_child", "decision_type")
+    )
+    threshold = np.array(known["threshold"].split(), dtype=np.float64)
+    categorical, missing = (decision & _BY_CATEGORY) > 0, decision >> 2
+    if np.any(missing[~categorical] == _ZERO_IS_MISSING):
+        raise BundleError("Zeros count as missing in this LightGBM model.", "Train one where they do not.")
+    gap_left = np.where(missing == _MISSING_IS_ZERO, threshold >= 0.0, (decision & _GAP_LEFT) > 0) & ~categorical
+    members = {}
+    if categorical.any():
+        ends = np.array(known["cat_boundaries"].split(), dtype=np.int64)
+        words = np.array(known["cat_threshold"].split(), dtype="<u4")
+        for node in np.flatnonzero(categorical).tolist():
+            start, end = ends[int(threshold[node]) :][:2]
+            members[node] = np.flatnonzero(np.unpackbits(words[start:end].view(np.uint8), bitorder="little"))
+    return Branches(np.array([0]), feature, threshold, left, right, gap_left, members), weights
 
 
 def _lines(block: str) -> dict[str, str]:

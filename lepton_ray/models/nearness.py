@@ -80,7 +80,7 @@ class Lens:
     def draw(self, X: Wires) -> Wire:
         """Draw the coordinates, (n, width of ``Points.coordinates``)."""
         places = np.flatnonzero(self.counting)
-        seen = X.joined.columns(places) * self.factors[places]
+        seen = X.joined.columns(places.tolist()) * self.factors[places]
         return seen.cast(Type.FLOAT) if self.single else seen
 
     def blocks(self, X: Matrix) -> Iterator[tuple[slice, Seen]]:

@@ -149,7 +149,7 @@ def any_case(word: str) -> tuple[str, ...]:
     """A word in small, large and mixed letters: every mixture where these are few, else the usual ones."""
     if sum(letter.isalpha() for letter in word) > 5:
         return tuple(dict.fromkeys((word.lower(), word.upper(), word.capitalize(), word.title())))
-    ways = ("",)
+    ways: tuple[str, ...] = ("",)
     for letter in word.lower():
         ways = tuple(way + case for way in ways for case in dict.fromkeys((letter, letter.upper())))
     return ways
