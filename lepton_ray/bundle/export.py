@@ -11,7 +11,7 @@ classes) are doubles in the order of the classes, which the file's metadata name
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ class Exported:
     outputs: tuple[str, ...]
 
 
-def onnx_refusal(schema: Schema, families: Collection[str]) -> BundleError | None:
+def onnx_refusal(schema: Schema, families: Sequence[str]) -> BundleError | None:
     """Return why models of these families over these columns cannot be one ONNX file; None where they can."""
     texts = schema.of(Kind.TEXT)
     if texts:
@@ -145,9 +145,9 @@ def _cleaned(cells: Wire, column: ColumnPlan, missing_words: tuple[str, ...]) ->
             return known
         sentinel = known.equals(np.array([column.sentinels], dtype=np.float64)).cast(Type.INT64).sum()
         return where(sentinel > 0, np.nan, known)
-    words = dict.fromkeys(way for word in (*missing_words, *column.missing) for way in any_case(word))
+    words = list(dict.fromkeys(way for word in ("", *missing_words, *column.missing) for way in any_case(word)))
     missing = cells.apply(
-        "LabelEncoder", domain=ML, keys_strings=["", *words], values_int64s=[1] * (len(words) + 1), default_int64=0
+        "LabelEncoder", domain=ML, keys_strings=words, values_int64s=[1] * len(words), default_int64=0
     )
     return where(missing > 0, np.array([[""]], dtype=object), cells)
 
@@ -176,5 +176,6 @@ def _facts(bundle: "Bundle") -> dict[str, str]:
     return facts
 
 
-def _named(columns: Collection[str]) -> str:
-    return ", ".join(f"`{name}`" for name in columns)
+def _named(columns: Sequence[str]) -> str:
+    some = ", ".join(f"`{name}`" for name in columns[:5])
+    return f"{some} and {len(columns) - 5} more" if len(columns) > 5 else some

@@ -1,7 +1,7 @@
 """A drawn graph as one ONNX file. Knows nothing about bundles, features or models.
 
 The opsets are pinned: TreeEnsemble, which sums doubles and knows sets of categories, came with ai.onnx.ml 5; ONNX
-Runtime has it since 1.20.
+Runtime has it since 1.21.
 """
 
 from collections.abc import Mapping

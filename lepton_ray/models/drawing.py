@@ -38,16 +38,17 @@ class Branches:
     @classmethod
     def of(cls, trees: Sequence[Branches]) -> Branches:
         """Put single trees, at least one, after one another; a tree of n nodes has n + 1 leaves."""
-        nodes = np.cumsum([0, *(len(tree.feature) for tree in trees)])[:-1]
-
-        def moved(name: str) -> NDArray[np.int64]:
-            ends = ((getattr(tree, name), node, node + tree_no) for tree_no, (tree, node) in enumerate(pairs))
-            return np.concatenate([np.where(end < 0, end - leaf, end + node) for end, node, leaf in ends])
+        nodes = np.cumsum([0, *(len(tree.feature) for tree in trees)])[:-1].tolist()
 
         def joined(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(tree, name) for tree in trees])
 
-        pairs = list(zip(trees, nodes.tolist(), strict=True))
+        def moved(name: str) -> NDArray[np.int64]:
+            ends = (getattr(tree, name) for tree in trees)
+            after = enumerate(zip(ends, nodes, strict=True))
+            return np.concatenate([np.where(end < 0, end - (node + tree), end + node) for tree, (end, node) in after])
+
+        pairs = zip(trees, nodes, strict=True)
         members = {node + place: values for tree, node in pairs for place, values in tree.members.items()}
         return cls(
             moved("roots"),

@@ -67,7 +67,7 @@ class Drawable(Protocol):
     """A model that can say ``predict`` as nodes of ONNX."""
 
     def draw(self, X: Wires) -> Wire:
-        """Return probabilities (n, classes) or values (n, 1), doubles, within 1e-5 of what ``predict`` says."""
+        """Return probabilities (n, classes) or values (n, 1), doubles: what ``predict`` says, to about 1e-5."""
         ...
 
 

@@ -77,6 +77,7 @@ class KNNModel:
         return shares
 
     def draw(self, X: Wires) -> Wire:
+        """Distances are float32 here as well; where they round otherwise, a row in a hundred is off by up to 1e-4."""
         k, most = min(self.k, len(self.points)), min(self.k + 1, len(self.points))
         squares = self.points.drawn_squares(self.lens.draw(X))
         near, places = squares.graph.add_many("TopK", squares, np.array([most]), outputs=2, axis=1, largest=0)

@@ -1,7 +1,7 @@
 """A booster's text as arrays: its trees, and what their sums mean. It knows nothing about features or fitting.
 
-LightGBM's own thresholds are doubles, and so are those drawn here. onnxmltools rounds them to float32, after which a
-row whose value lies near one takes the other branch.
+LightGBM's own thresholds are doubles, and so are those drawn here. onnxmltools makes them float32, after which a row
+whose value lies at one takes the other branch: 357 of 20,721 hours of air, by up to 5 % (measured; here 2e-15).
 """
 
 from __future__ import annotations
