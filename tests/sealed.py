@@ -50,18 +50,21 @@ TARGETS = {"binary": "leaves", "multiclass": "level", "regression": "value"}
 TYPES = {"tenure": "number", "city": "category", "joined": "date", "note": "text"}
 
 
-def parts(task: str = "binary", family_name: str = "lightgbm") -> dict[str, Any]:
-    """Everything that ``write_bundle`` wants, fitted on the small table."""
+def parts(
+    task: str = "binary", family_name: str = "lightgbm", without: tuple[str, ...] = (), seed: int = 1
+) -> dict[str, Any]:
+    """Everything that ``write_bundle`` wants, fitted on the small table ``without`` some columns."""
     table = raw_table()
-    drop = tuple(name for name in TARGETS.values() if name != TARGETS[task])
-    plan: CleaningPlan = make_plan(profile_block(table), target=TARGETS[task], drop=drop, types=TYPES)
+    drop = (*without, *(name for name in TARGETS.values() if name != TARGETS[task]))
+    types = {name: kind for name, kind in TYPES.items() if name not in without}
+    plan: CleaningPlan = make_plan(profile_block(table), target=TARGETS[task], drop=drop, types=types)
     clean, labels = plan.clean(table), plan.labels(table)
     made_by = family(family_name)
     step = for_schema(plan.schema, made_by.view)
     state = learn(step, [clean])
     config = made_by.configs(plan.problem, clean.num_rows, len(plan.schema.columns))[0]
     batch = Batch(step.apply(state, clean), labels)
-    model = made_by.fit(batch, None, config, problem=plan.problem, stop=lambda: False, seed=1, threads=1)
+    model = made_by.fit(batch, None, config, problem=plan.problem, stop=lambda: False, seed=seed, threads=1)
     return {
         "plan": plan,
         "blend": Blend(

@@ -11,7 +11,7 @@ Nothing in it is ever unpickled, and no code that it names is imported unless th
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,9 @@ from lepton_ray.models.registry import FAMILIES
 from lepton_ray.models.registry import family as find_family
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.schema import Problem, Schema, Task
+
+if TYPE_CHECKING:
+    from lepton_ray.bundle.export import Exported
 
 BLOCK_ROWS = 16_384
 DEFAULT_THRESHOLD = 0.5
@@ -141,6 +144,17 @@ class Bundle:
             return self._table(self.model.predict(clean))
         except ValueError as error:
             raise BundleError(f"{self.folder} cannot predict: {error}.", "Train a new bundle.") from error
+
+    def export_onnx(self, path: Path | str) -> "Exported":
+        """Write the whole way from raw columns to the prediction as one ONNX file; see ``bundle.export``.
+
+        Raises:
+            BundleError: ONNX cannot hold it: it reads texts, or a family cannot be exported over these columns.
+            EnvironmentFault: onnx is not installed (``pip install 'lepton_ray[onnx]'``), or the disk refused.
+        """
+        from lepton_ray.bundle.export import export_onnx
+
+        return export_onnx(self, Path(path))
 
     def _predict(self, block: pa.Table) -> pa.Table:
         return self.answer(self.plan.clean(block))

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from lepton_ray import __version__
-from lepton_ray.cli import clean, doctor, past, predict, profile, refit, resume, run, serve
+from lepton_ray.cli import clean, doctor, export, past, predict, profile, refit, resume, run, serve
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, UsageError
 from lepton_ray.on_host import messages
 from lepton_ray.spec import Surroundings, asks_for_json
@@ -42,6 +42,7 @@ app.command("trials")(past.trials)
 app.command("receipt")(past.receipt)
 app.command("report")(past.report)
 app.command("refit")(refit.refit)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(clean.clean)
 

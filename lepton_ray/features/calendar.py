@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lepton_ray.features import graph
+from lepton_ray.features.graph import Type, Wire, Wires, where
 from lepton_ray.features.matrix import Floats, Matrix, beside, indicator
-from lepton_ray.features.numeric import scale_of, scaled
+from lepton_ray.features.numeric import drawn_scaled, scale_of, scaled
 from lepton_ray.features.sketch import merge_sketches, sketch
 from lepton_ray.features.step import State, Step, is_sealed, refuse_sealed
 
@@ -32,7 +34,11 @@ def calendar_parts(columns: Sequence[str]) -> Step:
         names = tuple(f"{name}.{part}" for name in columns for part in _PARTS)
         return Matrix(np.hstack(parts), names=names)
 
-    return Step("date", init, merge, apply, lambda state: state)
+    def draw(state: State, cells: Mapping[str, Wire]) -> Wires:
+        parts = [part for name in columns for part in _drawn_parts(cells[name], state["last"][name])]
+        return Wires(graph.beside(parts), len(parts))
+
+    return Step("date", init, merge, apply, lambda state: state, draw)
 
 
 def scaled_calendar(columns: Sequence[str]) -> Step:
@@ -62,7 +68,17 @@ def scaled_calendar(columns: Sequence[str]) -> Step:
         straight_part = scaled(numbers(block, dict.fromkeys(columns)), names, seal(state)["scales"], flags=False)
         return beside([straight_part, *(_cycles(block, name) for name in columns)], block.num_rows)
 
-    return Step("date", init, merge, apply, seal)
+    def draw(state: State, cells: Mapping[str, Wire]) -> Wires:
+        each = [dict(zip(_PARTS, _drawn_parts(cells[name], None), strict=True)) for name in columns]
+        values = graph.beside([parts[part] for parts in each for part in straight])
+        cycles = [
+            Wires(None, 0, graph.one_hot(parts[part].where_gap(float(length)).cast(Type.INT64), length + 1), length + 1)
+            for parts in each
+            for part, length in _CYCLES
+        ]
+        return graph.side_by_side([drawn_scaled(values, seal(state)["scales"], flags=False), *cycles])
+
+    return Step("date", init, merge, apply, seal, draw)
 
 
 def _last(column: pa.ChunkedArray) -> int | None:
@@ -93,3 +109,32 @@ def _cycles(block: pa.Table, name: str) -> Matrix:
         offset += length + 1
         groups.append((f"{name}.{part}", length + 1))
     return Matrix(np.empty((block.num_rows, 0)), indicator(np.column_stack(cells), offset), groups=tuple(groups))
+
+
+def _drawn_parts(seconds: Wire, last: int | None) -> list[Wire]:
+    """Draw ``_parts`` of a date (n, 1) in seconds since 1970, each part (n, 1).
+
+    Year, month and day by Hinnant's ``civil_from_days`` (howardhinnant.github.io/date_algorithms.html): a year begins
+    in March there, an era has 400 years, and what is divided is never negative.
+    """
+    gap = seconds.apply("IsNaN")
+    micros = (where(gap, 0.0, seconds) * 1e6).apply("Round").cast(Type.INT64)
+    of_day = micros % _DAY
+    days = (micros - of_day) / _DAY
+    of_era = (days + 719_468) % 146_097
+    era = (days + 719_468 - of_era) / 146_097
+    year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365
+    of_year = of_era - (year * 365 + year / 4 - year / 100)
+    march = (of_year * 5 + 2) / 153
+    early = march > 9  # January or February, which belong to the next year
+    weekday = (days + 3) % 7
+    parts = (
+        year + era * 400 + early.cast(Type.INT64),
+        where(early, march - 9, march + 3),
+        of_year - (march * 153 + 2) / 5 + 1,
+        weekday,
+        of_day / 3_600_000_000,
+        (weekday > 4).cast(Type.INT64),
+    )
+    age = (last or 0) / _DAY - micros.cast(Type.DOUBLE) / float(_DAY)
+    return [where(gap, np.nan, part) for part in (*(part.cast(Type.DOUBLE) for part in parts), age)]

@@ -7,15 +7,18 @@ that it does not know at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lepton_ray.features import graph
+from lepton_ray.features.graph import ML, Type, Wire, Wires, where
 from lepton_ray.features.matrix import Matrix, indicator
 from lepton_ray.features.step import State, Step, is_sealed, refuse_sealed
+from lepton_ray.table.values import spellings
 
 
 def category_codes(columns: Sequence[str], *, most: int = 1000, seldom: int = 2) -> Step:
@@ -29,7 +32,14 @@ def category_codes(columns: Sequence[str], *, most: int = 1000, seldom: int = 2)
             codes[:, index] = np.where(found == len(levels) + 1, np.nan, found)
         return Matrix(codes, names=tuple(columns), categorical=tuple(range(len(columns))))
 
-    return _counting_step(columns, apply, most, seldom)
+    def draw(state: State, cells: Mapping[str, Wire]) -> Wires:
+        codes = []
+        for name, levels in zip(columns, _sealed(state, columns, most, seldom)["levels"], strict=True):
+            found = _drawn_codes(cells[name], levels)
+            codes.append(where(found.equals(len(levels) + 1), np.nan, found.cast(Type.DOUBLE)))
+        return Wires(graph.beside(codes), len(columns))
+
+    return _counting_step(columns, apply, draw, most, seldom)
 
 
 def one_hot(columns: Sequence[str], *, most: int = 500, seldom: int = 3) -> Step:
@@ -46,10 +56,23 @@ def one_hot(columns: Sequence[str], *, most: int = 500, seldom: int = 3) -> Step
         groups = tuple(zip(columns, widths, strict=True))
         return Matrix(np.empty((block.num_rows, 0)), indicator(cells, offset), groups=groups)
 
-    return _counting_step(columns, apply, most, seldom)
+    def draw(state: State, cells: Mapping[str, Wire]) -> Wires:
+        parts = []
+        for name, levels in zip(columns, _sealed(state, columns, most, seldom)["levels"], strict=True):
+            width = len(levels) + 2
+            parts.append(Wires(None, 0, graph.one_hot(_drawn_codes(cells[name], levels), width), width))
+        return graph.side_by_side(parts)
+
+    return _counting_step(columns, apply, draw, most, seldom)
 
 
-def _counting_step(columns: Sequence[str], apply: Callable[[State, pa.Table], Matrix], most: int, seldom: int) -> Step:
+def _counting_step(
+    columns: Sequence[str],
+    apply: Callable[[State, pa.Table], Matrix],
+    draw: Callable[[State, Mapping[str, Wire]], Wires],
+    most: int,
+    seldom: int,
+) -> Step:
     def init(block: pa.Table) -> State:
         return {name: _counted(block.column(name)) for name in columns}
 
@@ -60,7 +83,7 @@ def _counting_step(columns: Sequence[str], apply: Callable[[State, pa.Table], Ma
     def seal(state: State) -> State:
         return _sealed(state, columns, most, seldom)
 
-    return Step("category", init, merge, apply, seal)
+    return Step("category", init, merge, apply, seal, draw)
 
 
 def _counted(column: pa.ChunkedArray) -> State:
@@ -97,3 +120,18 @@ def _codes(block: pa.Table, name: str, levels: list[str]) -> NDArray[np.int64]:
     found = pc.index_in(column, value_set=pa.array(levels, pa.string()))
     codes = pc.fill_null(found, len(levels)).to_numpy().astype(np.int64)
     return np.where(column.is_null().to_numpy(), len(levels) + 1, codes)
+
+
+def _drawn_codes(texts: Wire, levels: list[str]) -> Wire:
+    """Return the codes (n, 1) of ``_codes``; an empty text is missing, and a level may be spelt in every way."""
+    known = {"": len(levels) + 1}
+    for code, level in enumerate(levels):
+        for text in (level, *spellings(level)):
+            known.setdefault(text, code)
+    return texts.apply(
+        "LabelEncoder",
+        domain=ML,
+        keys_strings=list(known),
+        values_int64s=list(known.values()),
+        default_int64=len(levels),
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pyarrow as pa
 
 from lepton_ray.features.calendar import calendar_parts, scaled_calendar
 from lepton_ray.features.category import category_codes, one_hot
+from lepton_ray.features.graph import Wire, Wires, side_by_side
 from lepton_ray.features.matrix import Matrix, beside
 from lepton_ray.features.numeric import raw_numbers, scaled_numbers
 from lepton_ray.features.step import State, Step
@@ -34,7 +36,10 @@ def chain(*steps: Step) -> Step:
     def seal(state: State) -> State:
         return {step.name: step.seal(state[step.name]) for step in steps}
 
-    return Step("chain", init, merge, apply, seal)
+    def draw(state: State, cells: Mapping[str, Wire]) -> Wires:
+        return side_by_side([step.draw(state[step.name], cells) for step in steps if step.draw is not None])
+
+    return Step("chain", init, merge, apply, seal, draw if all(step.draw is not None for step in steps) else None)
 
 
 def for_schema(schema: Schema, view: View) -> Step:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from lepton_ray.features import graph
+from lepton_ray.features.graph import Type, Wire, Wires, where
 from lepton_ray.features.matrix import Floats, Matrix, beside, indicator
 from lepton_ray.features.sketch import Sketch, merge_sketches, quantiles, sketch
 from lepton_ray.features.step import State, Step, is_sealed, refuse_sealed
@@ -23,7 +25,10 @@ def raw_numbers(columns: Sequence[str]) -> Step:
     def apply(state: State, block: pa.Table) -> Matrix:
         return Matrix(numbers_of(block, columns), names=tuple(columns))
 
-    return Step("number", lambda block: {}, lambda a, b: {}, apply, lambda state: state)
+    def draw(state: State, cells: Mapping[str, Wire]) -> Wires:
+        return Wires(graph.beside([cells[name] for name in columns]), len(columns))
+
+    return Step("number", lambda block: {}, lambda a, b: {}, apply, lambda state: state, draw)
 
 
 def scaled_numbers(columns: Sequence[str]) -> Step:
@@ -51,7 +56,11 @@ def scaled_numbers(columns: Sequence[str]) -> Step:
         line, steps = scaled(values, columns, known["scales"]), _tenths(values, columns, known)
         return beside([line, steps], len(values))
 
-    return Step("number", init, merge, apply, seal)
+    def draw(state: State, cells: Mapping[str, Wire]) -> Wires:
+        known, values = seal(state), graph.beside([cells[name] for name in columns])
+        return graph.side_by_side([drawn_scaled(values, known["scales"]), _drawn_tenths(values, known)])
+
+    return Step("number", init, merge, apply, seal, draw)
 
 
 def numbers_of(block: pa.Table, columns: Sequence[str]) -> Floats:
@@ -90,6 +99,28 @@ def scaled(values: Floats, names: Sequence[str], scales: Sequence[dict[str, floa
     flagged = [index for index, scale in enumerate(scales) if flags and scale["missing"]]
     dense = np.hstack([z, gaps[:, flagged].astype(np.float64)])
     return Matrix(dense, names=(*names, *(f"{names[index]} is missing" for index in flagged)))
+
+
+def drawn_scaled(values: Wire, scales: Sequence[dict[str, float]], *, flags: bool = True) -> Wires:
+    """Draw what ``scaled`` does to these columns."""
+    centres = np.array([scale["centre"] for scale in scales])
+    spreads = np.array([scale["spread"] for scale in scales])
+    gaps = values.apply("IsNaN")
+    z = ((where(gaps, centres, values) - centres) / spreads).clip(-1e6, 1e6)
+    bounded = z / ((z * z) / _SOFT_LIMIT**2 + 1.0).apply("Sqrt")
+    flagged = [index for index, scale in enumerate(scales) if flags and scale["missing"]]
+    parts = [bounded, gaps.columns(flagged).cast(Type.DOUBLE)] if flagged else [bounded]
+    return Wires(graph.beside(parts), len(scales) + len(flagged))
+
+
+def _drawn_tenths(values: Wire, known: State) -> Wires:
+    steps = []
+    for index, (scale, ends) in enumerate(zip(known["scales"], known["edges"], strict=True)):
+        if ends:
+            filled = values.columns([index]).where_gap(scale["centre"])
+            place = (filled > np.array([ends])).cast(Type.INT64).sum()
+            steps.append(Wires(None, 0, graph.one_hot(place, len(ends) + 1), len(ends) + 1))
+    return graph.side_by_side(steps)
 
 
 def _edges(s: Sketch) -> list[float]:

@@ -9,12 +9,13 @@ A state is a dict of JSON values, lists of strings, numpy arrays and such dicts:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Matrix
 
 State = dict[str, Any]
@@ -22,10 +23,12 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Three pure functions, and a fourth that closes the state.
+    """Three pure functions, a fourth that closes the state, and a fifth that says ``apply`` as nodes of ONNX.
 
     ``seal`` keeps only what ``apply`` needs (a column's median, not its value counts). ``apply`` takes a state of
-    either form and gives the same matrix for both; sealing twice changes nothing.
+    either form and gives the same matrix for both; sealing twice changes nothing. ``draw`` gets the clean columns as
+    wires (n, 1): numbers as doubles and dates as seconds since 1970, NaN where missing, categories as strings, empty
+    where missing; None where ONNX has no operators for it.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Step:
     merge: Callable[[State, State], State]
     apply: Callable[[State, pa.Table], Matrix]
     seal: Callable[[State], State]
+    draw: Callable[[State, Mapping[str, Wire]], Wires] | None = None
 
 
 def learn(step: Step, blocks: Iterable[pa.Table]) -> State:

@@ -16,15 +16,17 @@ from catboost import CatBoost, CatBoostError, FeaturesData, Pool
 from numpy.typing import NDArray
 
 from lepton_ray.errors import BundleError
+from lepton_ray.features.graph import Type, Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.catboost_space import DEFAULT, portfolio, sampled, tree_work
+from lepton_ray.models.catboost_trees import drawn_scores
 from lepton_ray.models.constant import ConstantFamily
 from lepton_ray.models.densified import Fullest, fullest
 from lepton_ray.models.family import Batch, Config, Model, Stop
 from lepton_ray.models.meaning import Meaning
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import needs_mean, scale_wanted
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 
 _TREES = "catboost.cbm"
 _OURS = ("rounds", "patience", "target")  # every other key of a config is CatBoost's own
@@ -53,6 +55,13 @@ class CatBoostModel:
             return self.meaning.prediction(np.empty((0, 1)))
         return self.meaning.prediction(_scores(self.trees, Pool(_cells(X, self.words))))
 
+    def draw(self, X: Wires) -> Wire:
+        """Only over numbers: of a category CatBoost keeps hashes and statistics, for which ONNX has no words."""
+        cells = X.part(range(X.width), self.words.columns)
+        assert cells is not None, "CatBoost is not fitted where there is nothing to read"
+        rounded = cells.clip(-_LARGEST, _LARGEST).cast(Type.FLOAT).cast(Type.DOUBLE)
+        return self.meaning.drawn(drawn_scores(self.trees, rounded))
+
     def save(self, folder: Path) -> None:
         self.trees.save_model(str(folder / _TREES), format="cbm")
         facts = {"meaning": self.meaning.facts(), "words": self.words.facts(), "owners": list(self.owners)}
@@ -74,6 +83,7 @@ class CatBoostFamily:
     view: Literal["tree", "linear"] = "tree"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = True
+    exports: frozenset[Kind] = frozenset(Kind) - {Kind.CATEGORY}
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         return portfolio(problem, n_rows, n_columns)

@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.stored import read_model, write_model
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class ConstantModel:
             return np.tile(np.array(self.answer), (len(X), 1))
         return np.full(len(X), self.answer[0])
 
+    def draw(self, X: Wires) -> Wire:
+        return X.joined.each_row(np.array(self.answer))
+
     def save(self, folder: Path) -> None:
         write_model(folder, {"answer": list(self.answer), "classes": self.classes})
 
@@ -45,6 +49,7 @@ class ConstantFamily:
     view: Literal["tree", "linear"] = "tree"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = True
+    exports: frozenset[Kind] = frozenset(Kind)
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         return [{}]

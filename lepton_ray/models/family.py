@@ -10,8 +10,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 
 Config = dict[str, Any]  # JSON values only
 Stop = Callable[[], bool]
@@ -62,6 +63,15 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Drawable(Protocol):
+    """A model that can say ``predict`` as nodes of ONNX."""
+
+    def draw(self, X: Wires) -> Wire:
+        """Return probabilities (n, classes) or values (n, 1), doubles: what ``predict`` says, to about 1e-5."""
+        ...
+
+
+@runtime_checkable
 class Family(Protocol):
     """A way to fit models. Stateless: everything about a fit is in the arguments.
 
@@ -69,12 +79,14 @@ class Family(Protocol):
         view: how it wants its rows, see ``features.chain.for_schema``.
         tasks: what it can learn.
         weighted: whether it obeys row weights; where not, it is left out of a search with them.
+        exports: over columns of which kinds its models can be drawn as ONNX (they are ``Drawable``); none: not at all.
     """
 
     name: str
     view: Literal["tree", "linear"]
     tasks: frozenset[Task]
     weighted: bool
+    exports: frozenset[Kind]
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         """Return configurations to try, good ones first; the first is the family's plain default."""

@@ -16,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lepton_ray.errors import BundleError
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
+from lepton_ray.models.drawing import among_all, leaf_sums, two_sided
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.forest_columns import Columns, learned_columns
 from lepton_ray.models.forest_space import columns_tried, forest_work, least_leaf, portfolio, sampled, settings_of
-from lepton_ray.models.sharpness import best_power, sharpened
+from lepton_ray.models.sharpness import best_power, drawn_sharpened, sharpened
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import Scale, scale_for
 from lepton_ray.models.trees import Trees
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 
 _SHARES, _VALUES = 2**16 - 1, 2**32 - 1
 _BEST_AT_MEDIAN = ("mae", "mape")
@@ -59,6 +61,11 @@ class ForestModel:
             sums[rows] += self.leaves.take(leaf, axis=0).sum(axis=0, dtype=np.int64)
         return self.meaning.of(sums, len(self.trees))
 
+    def draw(self, X: Wires) -> Wire:
+        branches, tree_of = self.trees.branches()
+        sums = leaf_sums(self.columns.draw(X), branches, self.leaves, tree_of)
+        return self.meaning.drawn(sums, len(self.trees))
+
     def save(self, folder: Path) -> None:
         facts = {"owners": list(self.columns.owners), "shares": self.shares, **self.meaning.facts()}
         write_model(folder, facts, self.trees.arrays() | self.columns.arrays() | {"leaves": self.leaves})
@@ -87,6 +94,13 @@ class Classes:
         said[:, self.present] += sharpened(shares, self.power) * (self.rows / (self.rows + 1.0))
         return said
 
+    def drawn(self, sums: Wire, n_trees: int) -> Wire:
+        """Draw ``of``."""
+        outputs = sums / float(n_trees * _SHARES)
+        shares = two_sided(outputs) if len(self.present) == 2 else outputs
+        sharp = among_all(drawn_sharpened(shares / shares.sum(), self.power), self.present, len(self.prior))
+        return sharp * (self.rows / (self.rows + 1.0)) + np.array(self.prior) / (self.rows + 1.0)
+
     def each(self, outputs: Floats) -> Floats:
         """Return a column for each class seen in training."""
         return np.column_stack([1.0 - outputs, outputs]) if len(self.present) == 2 else outputs
@@ -106,6 +120,10 @@ class Values:
     def of(self, sums: NDArray[np.int64], n_trees: int) -> Floats:
         return self.scale.back(self.low + (self.high - self.low) * (sums[:, 0] / (n_trees * _VALUES)))
 
+    def drawn(self, sums: Wire, n_trees: int) -> Wire:
+        """Draw ``of``."""
+        return self.scale.drawn_back(sums / float(n_trees * _VALUES) * (self.high - self.low) + self.low)
+
     def facts(self) -> dict[str, Any]:
         return {"values": asdict(self)}
 
@@ -123,6 +141,7 @@ class ForestFamily:
     view: Literal["tree", "linear"] = "tree"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = True
+    exports: frozenset[Kind] = frozenset(Kind)
 
     @property
     def _random(self) -> bool:

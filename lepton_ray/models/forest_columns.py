@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_ray.features.graph import Type, Wire, Wires, beside, where
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.trees import Cells
 
@@ -53,6 +54,23 @@ class Columns:
         if len(self.words) and X.sparse is not None:
             cells[:, dense.shape[1] :] = X.sparse[:, self.words].toarray()
         return cells
+
+    def draw(self, X: Wires) -> Wire:
+        """Draw ``cells``, as doubles that are float32 numbers."""
+        straight = [column for column in range(X.width) if column not in self.categorical]
+        parts = [X.part(straight)]
+        for column, start, end in zip(self.categorical, self.places[:-1], self.places[1:], strict=True):
+            codes, order = X.part([column]), self.orders[start:end]
+            assert codes is not None
+            level = codes.where_gap(0.0).cast(Type.INT64).apply("Min", len(order) - 1)
+            parts.append(where(codes.apply("IsNaN"), codes, codes.graph.add("Gather", order, level, axis=0)))
+        there = [part for part in parts if part is not None]
+        words = X.part((), self.words.tolist())
+        if not there:
+            return X.joined.columns([0]) * 0.0 if words is None else words
+        dense = beside(there).columns(np.argsort([*straight, *self.categorical]).tolist()).clip(-_LARGEST, _LARGEST)
+        cells = dense.cast(Type.FLOAT).cast(Type.DOUBLE)
+        return cells if words is None else beside([cells, words])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         categorical = np.array(self.categorical, dtype=np.int64)

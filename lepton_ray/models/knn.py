@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from lepton_ray.features.graph import Type, Wire, Wires, beside, where
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.nearness import Lens, Points, shares_of
 from lepton_ray.models.relevance import learned_factors, learning_work, targets_of
 from lepton_ray.models.stored import read_model, write_model
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 from lepton_ray.training.metrics import METRICS
 
 _DEFAULTS: Config = {"rows": 20_000, "rounds": 2, "weighting": "distance", "target": "plain"} | {
@@ -75,6 +76,19 @@ class KNNModel:
         shares: Floats = (np.column_stack(counts) + smoothing * self.prior) / (total + smoothing)[:, None]
         return shares
 
+    def draw(self, X: Wires) -> Wire:
+        """Distances are float32 here as well; where they round otherwise, a row in a hundred is off by up to 1e-4."""
+        k, most = min(self.k, len(self.points)), min(self.k + 1, len(self.points))
+        squares = self.points.drawn_squares(self.lens.draw(X))
+        near, places = squares.graph.add_many("TopK", squares, np.array([most]), outputs=2, axis=1, largest=0)
+        weight = _drawn_weights(near.cast(Type.DOUBLE), k, most, even=self.even)
+        neighbours = squares.graph.add("Gather", self.answers, places.columns(range(k)))
+        total = weight.sum()
+        if not len(self.prior):
+            return (weight * neighbours).sum() / total
+        counts = [(weight * neighbours.equals(float(c)).cast(Type.DOUBLE)).sum() for c in range(len(self.prior))]
+        return (beside(counts) + self.smoothing * self.prior) / (total + self.smoothing)
+
     def save(self, folder: Path) -> None:
         facts = {
             "k": self.k,
@@ -103,6 +117,7 @@ class KNNFamily:
     view: Literal["tree", "linear"] = "linear"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = False
+    exports: frozenset[Kind] = frozenset(Kind)
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         if problem.task is Task.REGRESSION:
@@ -186,6 +201,15 @@ def _weights(squares: Floats, k: int, *, even: bool) -> Floats:
     edge = squares[:, min(k, squares.shape[1] - 1), None]
     share = np.divide(squares[:, :k], edge, out=np.zeros_like(squares[:, :k]), where=edge > 0.0)
     return np.maximum(1.0 - share, _LEAST_VOTE)
+
+
+def _drawn_weights(squares: Wire, k: int, most: int, *, even: bool) -> Wire:
+    nearest = squares.columns(range(k))
+    if even:
+        return nearest * 0.0 + 1.0
+    edge = squares.columns([most - 1])
+    shares = nearest / where(edge > 0.0, edge, 1.0)  # where the edge is 0, so are all before it
+    return (1.0 - shares).apply("Max", _LEAST_VOTE)
 
 
 def _chosen(model: KNNModel, judged: Batch, problem: Problem, stop: Stop, seed: int) -> KNNModel:

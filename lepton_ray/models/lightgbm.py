@@ -19,12 +19,14 @@ import numpy as np
 from scipy import sparse
 
 from lepton_ray.errors import BundleError
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.lightgbm_space import portfolio, sampled, tree_work
+from lepton_ray.models.lightgbm_trees import boosted
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import Scale, scale_for
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 from lepton_ray.training.metrics import METRICS
 
 _TEXT = "lightgbm.txt"
@@ -59,6 +61,10 @@ class LightGBMModel:
         outputs = max(self.booster.num_model_per_iteration(), 2)
         return np.empty(0) if self.scale is not None else np.empty((0, outputs))
 
+    def draw(self, X: Wires) -> Wire:
+        said = boosted(self.booster.model_to_string()).draw(X.joined)
+        return said if self.scale is None else self.scale.drawn_back(said)
+
     def save(self, folder: Path) -> None:
         (folder / _TEXT).write_text(self.booster.model_to_string(), encoding="utf-8")
         scale = None if self.scale is None else self.scale.to_dict()
@@ -81,6 +87,7 @@ class LightGBMFamily:
     view: Literal["tree", "linear"] = "tree"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = True
+    exports: frozenset[Kind] = frozenset(Kind)
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         return portfolio(problem, n_rows, n_columns)

@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.blocks import by_blocks
+from lepton_ray.models.drawing import among_all, softmax
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.linear_fit import Design, descend, design, logistic_loss, softmax_loss, solve_ridge, squared_loss
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import Scale, scale_for
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 
 _DEFAULTS: Config = {"C": 1.0, "target": "plain", "iterations": 300}
 _EXACT = 2000  # columns up to which ridge is solved by its normal equations
@@ -62,6 +64,14 @@ class LinearModel:
         said[:, self.present] = by_blocks(_probabilities, scores) if len(self.present) > 1 else 1.0
         return said
 
+    def draw(self, X: Wires) -> Wire:
+        if self.scale is None and len(self.present) == 1:
+            return X.joined.each_row(np.eye(self.n_classes)[self.present[0]])
+        scores = X.joined @ self.weights + self.bias
+        if self.scale is not None:
+            return self.scale.drawn_back(scores)
+        return among_all(softmax(scores, self.weights.shape[1]), self.present, self.n_classes)
+
     def save(self, folder: Path) -> None:
         facts = {
             "present": list(self.present),
@@ -83,6 +93,7 @@ class LinearFamily:
     view: Literal["tree", "linear"] = "linear"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = True
+    exports: frozenset[Kind] = frozenset(Kind)
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         strengths: list[Config] = [{"C": strength} for strength in (1.0, 0.1, 10.0, 0.01)]

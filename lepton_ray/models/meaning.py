@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_ray.features.graph import Wire
 from lepton_ray.features.matrix import Floats
 from lepton_ray.models.blocks import by_blocks
+from lepton_ray.models.drawing import among_all, softmax
 from lepton_ray.models.family import Batch
 from lepton_ray.models.target import Scale
 from lepton_ray.table.schema import Problem
@@ -55,6 +57,12 @@ class Meaning:
         if len(scores):
             said[:, self.present] = by_blocks(_softmax, scores)
         return said
+
+    def drawn(self, scores: Wire) -> Wire:
+        """Draw ``prediction``."""
+        if self.scale is not None:
+            return self.scale.drawn_back(scores)
+        return among_all(softmax(scores, self.n_scores), self.present, self.n_classes)
 
     def judgeable(self, valid: Batch | None) -> Batch | None:
         """Return the rows that weigh something and whose class is present; None where there is none."""

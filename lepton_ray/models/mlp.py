@@ -16,17 +16,18 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.blocks import by_blocks
 from lepton_ray.models.constant import ConstantFamily
 from lepton_ray.models.family import Batch, Config, Model, Stop
 from lepton_ray.models.meaning import Meaning
-from lepton_ray.models.mlp_forward import Arrays, effects, scores
+from lepton_ray.models.mlp_forward import Arrays, drawn_scores, effects, scores
 from lepton_ray.models.mlp_rows import Inputs, Reading, reading_of
 from lepton_ray.models.mlp_space import network_work, portfolio, sampled, settled
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import needs_mean, scale_for
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 from lepton_ray.training.metrics import METRICS
 
 _TO_SEE_SHARES = 4096  # rows
@@ -67,6 +68,10 @@ class MLPModel:
     def _scores(self, inputs: Inputs) -> Floats:
         return by_blocks(lambda rows: scores(self.arrays, self.bend, self.reading.unpacked(rows)), inputs.packed())
 
+    def draw(self, X: Wires) -> Wire:
+        found = drawn_scores(self.arrays, self.bend, *self.reading.draw(X))
+        return self.meaning.drawn(found if self.meaning.scale is None else self.meaning.scale.drawn_within(found))
+
     def save(self, folder: Path) -> None:
         facts = {
             "reading": self.reading.facts(),
@@ -89,6 +94,7 @@ class MLPFamily:
     view: Literal["tree", "linear"] = "tree"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = True
+    exports: frozenset[Kind] = frozenset(Kind)
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         return portfolio(problem, n_rows, n_columns)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_ray.features.graph import Type, Wire, beside
 from lepton_ray.models.mlp_rows import Inputs
 
 Arrays = dict[str, NDArray[Any]]
@@ -33,6 +34,30 @@ def scores(arrays: Arrays, bend: str, inputs: Inputs) -> NDArray[np.float64]:
     for index in range(last):
         rows = _BENDS[bend](rows @ arrays[f"weight_{index}"] + arrays[f"bias_{index}"])
     return np.asarray(rows @ arrays[f"weight_{last}"] + arrays[f"bias_{last}"], dtype=np.float64)
+
+
+def drawn_scores(arrays: Arrays, bend: str, numbers: Wire | None, plain: Wire | None, codes: Wire | None) -> Wire:
+    """Draw ``scores`` of these inputs, of which at least one is there."""
+    parts = [] if numbers is None else [numbers, _drawn_waves(arrays, numbers)]
+    parts += [] if plain is None else [plain]
+    if codes is not None:
+        known = codes.graph.add("Gather", arrays["levels"], codes, axis=0)
+        parts.append(known.apply("Flatten", axis=1))
+    rows = beside(parts)
+    last = sum(name.startswith("weight_") for name in arrays) - 1
+    for index in range(last + 1):
+        rows = rows @ arrays[f"weight_{index}"] + arrays[f"bias_{index}"]
+        if index < last:
+            rows = _DRAWN_BENDS[bend](rows)
+    return rows.cast(Type.DOUBLE)
+
+
+def _drawn_waves(arrays: Arrays, numbers: Wire) -> Wire:
+    """Draw the mixtures of waves, (n, numbers x mixtures): one matrix product for each number."""
+    each = numbers.apply("Unsqueeze", np.array([2]))
+    waves = (each * arrays["wave_rates"] + arrays["wave_starts"]).apply("Cos").apply("Transpose", perm=[1, 0, 2])
+    mixed = (waves @ arrays["wave_mixes"]).apply("Transpose", perm=[1, 0, 2]) + arrays["wave_shifts"]
+    return mixed.apply("Flatten", axis=1)
 
 
 def effects(arrays: Arrays, inputs: Inputs, n_parts: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -62,4 +87,16 @@ def _mish(rows: _Cells) -> _Cells:
     return bent
 
 
+def _drawn_selu(rows: Wire) -> Wire:
+    return rows.apply("Selu", alpha=1.6732632423543772, gamma=1.0507009873554805)
+
+
+def _drawn_mish(rows: Wire) -> Wire:
+    two, bound = np.float32(2.0), np.float32(20.0)
+    grown = rows.apply("Min", bound).apply("Exp")
+    grown = grown * (grown + two)
+    return rows * (grown / (grown + two))
+
+
 _BENDS = {"selu": _selu, "mish": _mish}
+_DRAWN_BENDS = {"selu": _drawn_selu, "mish": _drawn_mish}

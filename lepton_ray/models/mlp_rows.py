@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from lepton_ray.features.graph import Type, Wire, Wires, beside, where
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.densified import Fullest, fullest
 
@@ -83,6 +84,37 @@ class Reading:
         places = np.where(np.isnan(given), levels + 1.0, np.where(given < levels, given + 1.0, 0.0))
         ends = np.cumsum(self.tables, dtype=np.int64)
         return (places + ends - np.array(self.tables, dtype=np.int64)).astype(np.int64)
+
+    def draw(self, X: Wires) -> tuple[Wire | None, Wire | None, Wire | None]:
+        """Draw ``inputs``: numbers, plain ones and codes, each None where it has no columns."""
+        values, given = X.part(self.straight), X.part(self.categorical)
+        flags = None if values is None or not self.gappy else values.apply("IsNaN").columns(self.gappy)
+        plain = [None if flags is None else flags.cast(Type.FLOAT), X.part((), self.words.columns)]
+        there = [part.cast(Type.FLOAT) for part in plain if part is not None]
+        return (
+            None if values is None else self._drawn_numbers(values),
+            beside(there) if there else None,
+            None if given is None else self._drawn_codes(given),
+        )
+
+    def _drawn_numbers(self, values: Wire) -> Wire:
+        """Draw ``_numbers``: the line between the two knots around a value."""
+        scores = []
+        for index, (knots, places) in enumerate(zip(self.knots, self.places, strict=True)):
+            value = values.columns([index]).clip(knots[0], knots[-1])
+            widths = np.diff(knots)
+            slopes = np.divide(np.diff(places), widths, out=np.zeros_like(widths), where=widths > 0)
+            segment = (value >= knots[None, 1:-1]).cast(Type.INT64).sum()
+            start, begin, slope = (value.graph.add("Gather", of, segment) for of in (knots[:-1], places[:-1], slopes))
+            scores.append((begin + (value - start) * slope).where_gap(0.0))
+        return beside(scores).cast(Type.FLOAT)
+
+    def _drawn_codes(self, given: Wire) -> Wire:
+        """Draw ``_codes``."""
+        levels = np.array(self.levels, dtype=np.float64)
+        places = where(given < levels, given + 1.0, 0.0)
+        starts = np.cumsum([0, *self.tables[:-1]]).astype(np.float64)
+        return (where(given.apply("IsNaN"), levels + 1.0, places) + starts).cast(Type.INT64)
 
     def owners(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return whose each column of ``Inputs.packed`` is."""

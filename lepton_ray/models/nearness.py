@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lepton_ray.features.graph import Type, Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.blocks import ROWS
 
@@ -76,6 +77,12 @@ class Lens:
             return Seen(dense, sparse.csr_matrix(picked))
         return Seen(np.hstack([dense, picked.toarray()]), None)
 
+    def draw(self, X: Wires) -> Wire:
+        """Draw the coordinates, (n, width of ``Points.coordinates``)."""
+        places = np.flatnonzero(self.counting)
+        seen = X.joined.columns(places.tolist()) * self.factors[places]
+        return seen.cast(Type.FLOAT) if self.single else seen
+
     def blocks(self, X: Matrix) -> Iterator[tuple[slice, Seen]]:
         """Give the rows 64 at a time with their places; the dense part of the last block is filled up with zeros."""
         for first in range(0, len(X), _AT_ONCE):
@@ -116,6 +123,17 @@ class Points:
         products += self.norms
         products += lengths[:, None]
         return np.asarray(np.maximum(products, 0.0, out=products))
+
+    def coordinates(self) -> Cells:
+        """Return the coordinates of all points, (points, width)."""
+        cells = self.seen.sparse
+        return self.seen.dense if cells is None else np.hstack([self.seen.dense, cells.toarray()])
+
+    def drawn_squares(self, seen: Wire) -> Wire:
+        """Draw ``squared_distances`` of coordinates."""
+        zero, two = (np.array(number, self.norms.dtype) for number in (0.0, 2.0))
+        squares = (seen * seen).sum() + self.norms - (seen @ self.coordinates().T) * two
+        return squares.apply("Max", zero)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return arrays that ``from_arrays`` takes back."""

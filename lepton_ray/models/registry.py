@@ -71,7 +71,7 @@ def family(name: str, *, fits: bool = True) -> Family:
         )
     made = found() if isinstance(found, type) else found
     if not isinstance(made, Family):
-        parts = ("name", "view", "tasks", "weighted", "configs", "sample", "work", "fit", "load")
+        parts = ("name", "view", "tasks", "weighted", "exports", "configs", "sample", "work", "fit", "load")
         lacking = ", ".join(part for part in parts if not hasattr(made, part))
         raise UsageError(
             f"'{name}' is not a model family: it lacks {lacking}.",

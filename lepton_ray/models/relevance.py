@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from lepton_ray.features.graph import Wire
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.blocks import by_blocks
 from lepton_ray.models.family import Batch
@@ -55,6 +56,10 @@ class Kernel:
         squares = self.landmarks.squared_distances(block)
         squares /= -2.0 * self.width * self.width
         return np.asarray(np.exp(squares, out=squares), dtype=np.float64)
+
+    def draw(self, seen: Wire) -> Wire:
+        """Draw ``likeness`` of coordinates."""
+        return (self.landmarks.drawn_squares(seen) / (-2.0 * self.width * self.width)).apply("Exp")
 
     def whitening(self) -> Floats:
         """Return (landmarks, r): likeness times this are Nyström's features, whose products are about the kernel."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lepton_ray.features.graph import Wire
 from lepton_ray.features.matrix import Floats
 from lepton_ray.models.blocks import by_blocks
 
@@ -26,6 +27,14 @@ def sharpened(shares: Floats, power: float) -> Floats:
         return said
 
     return by_blocks(to_power, shares)
+
+
+def drawn_sharpened(shares: Wire, power: float) -> Wire:
+    """Draw ``sharpened``."""
+    if power == 1.0:
+        return shares
+    odds = shares.apply("Pow", power)
+    return odds / odds.sum().apply("Max", _LEAST**power)
 
 
 def best_power(shares: Floats, truth: Floats, weight: Floats) -> float:

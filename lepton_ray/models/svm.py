@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
+from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
+from lepton_ray.models.drawing import among_all
 from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.nearness import Lens, Points, shares_of
 from lepton_ray.models.relevance import Kernel, distinct, learned_factors, learning_work, targets_of
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.svm_fit import Bend, Machine, Odds, hinge, insensitive, left_out, machine_of, odds_of, on_the_way
 from lepton_ray.models.target import Scale, scale_for
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Kind, Problem, Task
 from lepton_ray.training.metrics import METRICS
 
 Judge = Callable[[Machine], float]  # lower is better
@@ -89,6 +91,14 @@ class SVMModel:
             return self.scale.back(scores)
         return np.ones_like(scores) if self.odds is None else self.odds.probabilities(scores)
 
+    def draw(self, X: Wires) -> Wire:
+        scores = self.kernel.draw(self.lens.draw(X)) @ self.says + self.bias
+        if self.scale is not None:
+            return self.scale.drawn_back(scores)
+        if self.odds is None:
+            return scores.each_row(np.eye(self.n_classes)[self.present[0]])
+        return among_all(self.odds.draw(scores), self.present, self.n_classes)
+
     def save(self, folder: Path) -> None:
         facts = {
             "width": self.kernel.width,
@@ -122,6 +132,7 @@ class SVMFamily:
     view: Literal["tree", "linear"] = "linear"
     tasks: frozenset[Task] = frozenset(Task)
     weighted: bool = True
+    exports: frozenset[Kind] = frozenset(Kind)
 
     def configs(self, problem: Problem, n_rows: int, n_columns: int) -> list[Config]:
         if problem.task is Task.REGRESSION:

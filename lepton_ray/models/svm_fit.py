@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from lepton_ray.features.graph import Wire, beside
 from lepton_ray.features.matrix import Floats
 from lepton_ray.models.linear_fit import lbfgs
 
@@ -139,6 +140,11 @@ class Odds:
         z = self.slope * _of_each_class(scores) + self.offsets
         z = np.exp(z - z.max(axis=1, keepdims=True))
         return np.asarray(z / z.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    def draw(self, scores: Wire) -> Wire:
+        """Draw ``probabilities``."""
+        each = beside([scores * 0.0, scores]) if len(self.offsets) == 2 else scores
+        return (each * self.slope + self.offsets).apply("Softmax", axis=1)
 
 
 def odds_of(scores: Floats, y: NDArray[np.int64], weight: Floats) -> Odds:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ray.features.graph import Wire
 from lepton_ray.features.matrix import Floats
 from lepton_ray.table.schema import Problem, Task
 
@@ -36,10 +37,20 @@ class Scale:
             return np.asarray(t, dtype=np.float64)
         return np.asarray(np.exp(np.clip(t, self.low, self.high)) * self.smear - 1.0, dtype=np.float64)
 
+    def drawn_back(self, scores: Wire) -> Wire:
+        """Draw ``back``."""
+        t = scores * self.spread + self.centre
+        return t.clip(self.low, self.high).apply("Exp") * self.smear - 1.0 if self.log else t
+
     def within(self, scores: Floats) -> Floats:
         """Return the scores bounded to those of the training rows: for a model that would follow a line beyond them."""
         low, high = ((end - self.centre) / self.spread for end in (self.low, self.high))
         return np.clip(scores, low, high)
+
+    def drawn_within(self, scores: Wire) -> Wire:
+        """Draw ``within``."""
+        low, high = ((end - self.centre) / self.spread for end in (self.low, self.high))
+        return scores.clip(low, high)
 
     def corrected(self, values: Floats, scores: Floats, weight: Floats) -> Scale:
         """Return the scale with the smear that these training rows ask for."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lepton_ray.errors import BundleError
+from lepton_ray.models.drawing import Branches
 
 Cells = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -64,6 +65,23 @@ class Trees:
     @property
     def n_leaves(self) -> int:
         return int(self.leaf[-1]) + 1  # the last node of a tree is a leaf
+
+    def branches(self) -> tuple[Branches, NDArray[np.int64]]:
+        """Return the inner nodes alone, and the tree of each leaf."""
+        here = np.arange(len(self.child))
+        inner = self.child != here
+        place = np.where(inner, np.cumsum(inner) - 1, ~self.leaf)
+        child = self.child[inner]
+        branches = Branches(
+            place[self.roots],
+            self.feature[inner].astype(np.int64),
+            self.threshold[inner].astype(np.float64),
+            place[child],
+            place[child + 1],
+            ~self.missing_right[inner],
+            {},
+        )
+        return branches, np.repeat(np.arange(len(self)), self.sizes)[~inner]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what ``from_arrays`` needs."""

@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from lepton_ray import __version__
+from lepton_ray.bundle.export import onnx_refusal
 from lepton_ray.bundle.files import disk_faults
 from lepton_ray.bundle.interval import Interval
+from lepton_ray.errors import LeptonError
 from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
@@ -148,6 +150,8 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
     if held is None:
         absent["held_out"] = "The predictions for the rows held out are missing."
     problem = prepared.plan.problem
+    families = [outcome.trial.family for outcome, _ in finished.recipe.members]
+    refusal = onnx_refusal(prepared.plan.schema, families)
     facts = ReportFacts(
         run=course.around.run_id,
         task=problem.task.value,
@@ -156,7 +160,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         classes=problem.classes,
         measurement=measurement(prepared, sealer, finished, held),
         trials=tuple(trial_facts(course, outcome) for outcome in desk.outcomes()),
-        winner=winner(finished, None if prepared.held is None else held),
+        winner=winner(finished, None if prepared.held is None else held, refusal),
         importances=finished.importances,
         held_out=held,
         roi=roi,
@@ -166,7 +170,7 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         versions={"python": platform.python_version(), "lepton_ray": __version__}
         | {name: version(name) for name in ("ray", "lightgbm", "scikit-learn")},
-        commands=commands(course),
+        commands=commands(course, exports=refusal is None),
         absent=absent,
     )
     from lepton_ray.report.render import render  # matplotlib takes most of a second, and nothing before needs it
@@ -174,8 +178,8 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
     return render(facts)
 
 
-def winner(finished: Finished, held: Predictions | None) -> Winner:
-    """What won; the note is for what the report does not say by itself."""
+def winner(finished: Finished, held: Predictions | None, refusal: LeptonError | None) -> Winner:
+    """What won; the note is for what the report does not say by itself, as why it cannot be exported."""
     members = finished.recipe.members
     families = " + ".join(dict.fromkeys(outcome.trial.family for outcome, _ in members))
     notes = [finished.note] if finished.fitted_on == "search" else []
@@ -184,6 +188,7 @@ def winner(finished: Finished, held: Predictions | None) -> Winner:
         notes.append(f"It averages {len(members)} models: {parts}.")
     if held is not None and "interval" in finished.recipe.decided:
         notes.append(_covered(Interval.from_dict(finished.recipe.decided["interval"]), held))
+    notes += [] if refusal is None else [refusal.what]
     trials = tuple(outcome.trial.id for outcome, _ in members)
     return Winner(families, trials, finished.fitted_on == "all", " ".join(notes))
 
@@ -322,7 +327,7 @@ def worth(course: Course, prepared: Prepared, finished: Finished) -> Roi:
     )
 
 
-def commands(course: Course) -> tuple[tuple[str, str], ...]:
+def commands(course: Course, *, exports: bool) -> tuple[tuple[str, str], ...]:
     """Lines that a reader may want to type."""
     folder = course.folder.path
     elsewhere = f" --out {folder}-again" if course.spec.out else ""
@@ -330,6 +335,7 @@ def commands(course: Course) -> tuple[tuple[str, str], ...]:
     return (
         ("Predict a table", f"lepton predict {folder / 'bundle'} TABLE --out predictions.csv"),
         ("Serve it", f"lepton serve {folder / 'bundle'}"),
+        *((("Export it as ONNX", f"lepton export {folder / 'bundle'} --out model.onnx"),) if exports else ()),
         ("See every trial", f"lepton trials {folder}"),
         *((again,) if lent_name(course.spec.table) is None else ()),
     )

@@ -5,6 +5,7 @@ A *canonical* text is the same for every way to write one category: ``1``, ``1.0
 """
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,20 @@ def canonical(texts: Any) -> Any:
         if pc.any(same).as_py():
             texts = pc.if_else(same, name, texts)
     return texts
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """Other ways to write a canonical text: what ``canonical`` makes it of, as far as these can be listed."""
+    if text in ("True", "False"):
+        return (text.lower(), text.upper())
+    return (f"{text}.0",) if re.fullmatch(r"[+-]?[0-9]+", text) else ()
+
+
+def any_case(word: str) -> tuple[str, ...]:
+    """A word in small, large and mixed letters: every mixture where these are few, else the usual ones."""
+    if sum(letter.isalpha() for letter in word) > 5:
+        return tuple(dict.fromkeys((word.lower(), word.upper(), word.capitalize(), word.title())))
+    ways: tuple[str, ...] = ("",)
+    for letter in word.lower():
+        ways = tuple(way + case for way in ways for case in dict.fromkeys((letter, letter.upper())))
+    return ways

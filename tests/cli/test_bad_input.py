@@ -494,6 +494,7 @@ HELP = {
     "receipt": "lepton receipt 2026",
     "report": "lepton report 2026",
     "refit": "lepton refit lepton-runs/",
+    "export": "lepton export lepton-runs/",
     "doctor": "lepton doctor",
     "clean": "lepton clean --dry-run",
     "version": "lepton version",

@@ -5,7 +5,11 @@ import pytest
 from lepton_ray.models.registry import EXTRAS
 
 WHOLE = ("constant", "linear")
-PART = ("test_is_no_worse_than_the_constant", "test_saved_and_loaded_predicts_the_same_bits")
+PART = (
+    "test_is_no_worse_than_the_constant",
+    "test_saved_and_loaded_predicts_the_same_bits",
+    "test_drawn_as_onnx_it_says_the_same",
+)
 """With two classes."""
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lepton_ray.bundle.onnx_file import write_onnx
 from lepton_ray.features.chain import View, for_schema
+from lepton_ray.features.graph import Graph, Type, Wires
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
-from lepton_ray.models.family import Batch, Family, Model
+from lepton_ray.models.family import Batch, Drawable, Family, Model
 from lepton_ray.table.schema import Column, Kind, Problem, Schema, Task
 from lepton_ray.training.metrics import METRICS, default_metric
 
@@ -88,6 +90,39 @@ def _paper(view: View, task: Task, n: int, schema: Schema, seed: int) -> Paper:
     problem = Problem("target", task, CLASSES[task], default_metric(task), "yes" if task is Task.BINARY else None)
     y = toy_target(block, task, rng)
     return Paper(problem, step.apply(state, block), y, block, lambda more: step.apply(state, more))
+
+
+def missing_row(block: pa.Table) -> pa.Table:
+    return pa.table([pa.array([None], field.type) for field in block.schema], schema=block.schema)
+
+
+def strange_row() -> pa.Table:
+    return pa.table(
+        {
+            "amount": [1e300],
+            "age": [-1e300],
+            "city": ["Atlantis"],
+            "since": pa.array([datetime(1900, 1, 1)], pa.timestamp("us")),
+            "note": ["ξένος 🚀 !!!"],
+        }
+    )
+
+
+def run_drawn(model: Model, X: Matrix, outputs: int, place: Path) -> np.ndarray:
+    """Draw a model over a matrix whose sparse part is given as doubles, and run it."""
+    import onnxruntime
+
+    assert isinstance(model, Drawable), "the family says that its models can be drawn"
+    parts = {"dense": X.dense, "sparse": np.empty((len(X), 0)) if X.sparse is None else X.sparse.toarray()}
+    parts = {name: cells.astype(np.float64) for name, cells in parts.items() if cells.shape[1]}
+    graph = Graph()
+    wires = {name: graph.input(name, Type.DOUBLE, cells.shape[1]) for name, cells in parts.items()}
+    widths = [parts[name].shape[1] if name in parts else 0 for name in ("dense", "sparse")]
+    answer = model.draw(Wires(wires.get("dense"), widths[0], wires.get("sparse"), widths[1]))
+    path = place / "drawn.onnx"
+    write_onnx(path, graph, {"said": (answer, Type.DOUBLE, outputs)})
+    (said,) = onnxruntime.InferenceSession(path).run(None, parts)
+    return np.asarray(said)
 
 
 PLAIN: dict[tuple[str, int], Model] = {}
@@ -209,6 +244,22 @@ class FamilyExam:
         assert loaded.importances() == model.importances()
         assert not [file.name for file in tmp_path.rglob("*") if file.suffix in (".pkl", ".pickle", ".joblib", ".npy")]
 
+    def test_drawn_as_onnx_it_says_the_same(self, family: Family, task: Task, tmp_path: Path) -> None:
+        pytest.importorskip("onnxruntime", reason="needs the extra [onnx] and onnxruntime")
+        columns = tuple(column for column in SCHEMA.columns if column.kind in family.exports)
+        if not columns:
+            pytest.skip(f"{family.name} says that it cannot be exported")
+        given = paper(family, task, schema=Schema(columns))
+        model = self.plain(family, given)
+        block = given.block.select([column.name for column in columns])
+        for X in (given.X, given.look(missing_row(block)), given.look(strange_row().select(block.column_names))):
+            expected = model.predict(X)
+            drawn = run_drawn(model, X, given.problem.n_outputs, tmp_path)
+            if task is Task.REGRESSION:
+                np.testing.assert_allclose(drawn[:, 0], expected, rtol=1e-5)
+            else:
+                np.testing.assert_allclose(drawn, expected, rtol=0.0, atol=1e-5)
+
     def test_stopped_at_once_is_still_usable(self, family: Family, task: Task) -> None:
         given = paper(family, task)
         valid = given.batch(slice(300, 400))
@@ -236,19 +287,9 @@ class FamilyExam:
 
     def test_unknown_rows_get_an_answer(self, family: Family, task: Task) -> None:
         given = paper(family, task)
-        missing = pa.table([pa.array([None], field.type) for field in given.block.schema], schema=given.block.schema)
-        strange = pa.table(
-            {
-                "amount": [1e300],
-                "age": [-1e300],
-                "city": ["Atlantis"],
-                "since": pa.array([datetime(1900, 1, 1)], pa.timestamp("us")),
-                "note": ["ξένος 🚀 !!!"],
-            }
-        )
         model = self.plain(family, given)
-        self.check(model, given, given.look(missing))
-        self.check(model, given, given.look(strange))
+        self.check(model, given, given.look(missing_row(given.block)))
+        self.check(model, given, given.look(strange_row()))
 
     @pytest.mark.parametrize("column", SCHEMA.columns, ids=lambda column: column.name)
     def test_one_column_is_enough(self, family: Family, task: Task, column: Column) -> None:

@@ -275,6 +275,7 @@ def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_pa
 
 class Regressor:
     name, view, tasks, weighted = "own", "tree", frozenset({Task.REGRESSION}), False
+    exports: frozenset[Any] = frozenset()
 
     def configs(self, *given: Any) -> list[Any]: ...  # type: ignore[empty-body]
     def sample(self, *given: Any) -> Any: ...
