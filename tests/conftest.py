@@ -1,6 +1,11 @@
 """What holds for every test."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
+
+# Under nohup a hangup is ignored, and so it would be by every process that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -52,7 +52,7 @@ class TrialActor(tune.Trainable):
         begun = self._bench.now()
         until = min(begun + given.until - given.started, self.config["search_end"])
         task = json.loads(self.config["task"])
-        if begun < until:
+        if until - begun > self.config["least"]:
             outcome = self._bench.run(task, Lease(given.trial, begun, until))
         else:
             outcome = Outcome(Trial.from_dict(task["trial"]), SKIPPED, "ray", begun, 0.0, reason=TOO_LATE).to_dict()
@@ -99,6 +99,7 @@ class DeskSearcher(Live, Searcher):
             "task": task,
             "lease": json.dumps(asdict(step.lease)),
             "search_end": self._desk.search_end(),
+            "least": step.least,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

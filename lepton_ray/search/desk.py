@@ -21,6 +21,8 @@ ADMISSION_QUANTILE = 0.5
 LEASE_FACTOR = 6.0
 """A trial may take this many times its forecast before its lease ends."""
 SHORTEST_LEASE_SECONDS = 3.0
+WORTH_BEGINNING = 0.5
+"""Of its forecast: with less time left than this when its turn comes, a trial is not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Assignment:
 
     Attributes:
         beat: the fold errors that win the title, see ``title``.
+        least: seconds that must be left when its turn comes.
         begun: its driver has said that a worker has taken it up.
     """
 
@@ -36,6 +39,7 @@ class Assignment:
     lease: Lease
     beat: tuple[float, ...] | None
     begun: bool = False
+    least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +141,16 @@ class Desk:
         return min(end, now + max(0.0, open_end - now) / (1.0 + self._refit_share(trial.rung)))
 
     def _assign(self, trial: Trial, now: float) -> Assignment:
-        seconds = max(LEASE_FACTOR * self._expected_seconds(trial), SHORTEST_LEASE_SECONDS)
+        expected = self._expected_seconds(trial)
+        seconds = max(LEASE_FACTOR * expected, SHORTEST_LEASE_SECONDS)
         found, end = self.best(), self._lease_end(trial, now)
         if found is None:
             end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
         beat = None
         if found is not None:
             beat = Standing.of(self._outcomes).to_beat(trial, found, folds=self.rungs[trial.rung].fits)
-        given = Assignment(trial, Lease(trial.id, now, max(now, min(now + seconds, end))), beat)
+        lease = Lease(trial.id, now, max(now, min(now + seconds, end)))
+        given = Assignment(trial, lease, beat, least=0.0 if found is None else WORTH_BEGINNING * expected)
         self._running[trial.id] = given
         return given
 

@@ -306,3 +306,11 @@ def test_a_trial_has_begun_once_a_worker_takes_it_up() -> None:
     found.begin(waiting.trial.id, 5.0, "ray")
     take(found, 6.0)
     assert begun == [("t000", 1.0, "host"), ("t001", 5.0, "ray")]
+
+
+def test_what_is_not_worth_beginning_is_said_with_the_trial() -> None:
+    found = desk(seconds=4.0)
+    assert take(found, 0.0).least == 0.0, "the first one is begun whatever is left"
+    found = desk(seconds=4.0)
+    found.finish(ended(take(found, 0.0)))
+    assert take(found, 1.0).least == pytest.approx(2.0, rel=0.5)
