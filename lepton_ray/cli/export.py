@@ -13,7 +13,7 @@ def export(
     out: Annotated[str, typer.Option(help="Where to write: FILE.onnx.")],
     trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
 ) -> None:
-    """Write a bundle as one ONNX file, from raw columns to the prediction, for ONNX Runtime 1.21 or newer.
+    """Write a bundle as one ONNX file, from raw columns to the prediction, for ONNX Runtime 1.23 or newer.
 
     Each column is an input (rows, 1): a number is a double, NaN where missing; a date is seconds since 1970 (UTC), NaN
     where missing; a category is a string without white space around it, empty where missing. The outputs are
