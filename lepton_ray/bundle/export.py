@@ -25,6 +25,7 @@ from lepton_ray.features.chain import for_schema
 from lepton_ray.features.graph import ML, Graph, Type, Wire, where
 from lepton_ray.models.family import Drawable
 from lepton_ray.models.registry import family as find_family
+from lepton_ray.models.registry import installed
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import ColumnPlan
 from lepton_ray.table.schema import Kind, Schema, Task
@@ -65,9 +66,10 @@ def onnx_refusal(schema: Schema, families: Sequence[str]) -> BundleError | None:
         if barred:
             kinds = " or ".join(dict.fromkeys(column.kind.value for column in barred))
             named = _named([column.name for column in barred])
+            others = [one for one in installed() if one not in ("constant", name)]
             return BundleError(
                 f"A {name} model over {kinds} columns cannot be exported as ONNX: {named}.",
-                "Search with other families: --families linear,lightgbm,….",
+                f"Search with other families: --families {','.join(others)}.",
             )
     taken = [name for name in schema.names if name in OUTPUTS or not name]
     if taken:

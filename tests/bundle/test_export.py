@@ -149,6 +149,7 @@ def test_what_a_family_cannot_is_refused_by_name() -> None:
     assert (
         refusal is not None and "catboost" in refusal.what and "`city`" in refusal.what and "tenure" not in refusal.what
     )
+    assert "--families linear,lightgbm," in refusal.hint and "catboost" not in refusal.hint
     assert onnx_refusal(Schema((Column("tenure", Kind.NUMBER),)), ["linear", "catboost"]) is None
 
 
