@@ -78,6 +78,7 @@ class Course:
     screen: Screen
     value: Value | None
     warm: Warm | None = None
+    priors: Priors | None = None
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def clock(self) -> float:
@@ -119,16 +120,22 @@ def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
     """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet."""
     machine, budget = limits(spec, around)
     value = None if spec.value is None else Value.from_file(spec.value)
-    if spec.priors is not None:  # refused before anything is made; the search reads them again
-        Priors.from_folder(spec.priors)
-    warm = Warm.of(spec)
+    warm, priors = Warm.of(spec), priors_of(spec)
     folder = RunFolder(spec.folder(around.run_id))
     folder.prepare()
     folder.write_json("spec.json", lasting(spec, folder))  # before the ledger: a run that has one can be taken up
     elapsed = time.monotonic() - around.started
     ledger = Ledger.create(folder.ledger, around.run_id, machine, time.time() - elapsed)
     course = Course(
-        spec, around, budget, folder, Meter(ledger, lambda: time.monotonic() - around.started), screen, value, warm
+        spec,
+        around,
+        budget,
+        folder,
+        Meter(ledger, lambda: time.monotonic() - around.started),
+        screen,
+        value,
+        warm,
+        priors,
     )
     ledger.enter("start", 0.0)
     ledger.note("budget", budget.to_dict())
@@ -154,6 +161,11 @@ def lasting(spec: RunSpec, folder: RunFolder) -> dict[str, Any]:
         elif facts[role] is not None and not facts[role].startswith(BUILTIN):
             facts[role] = str(Path(facts[role]).expanduser().absolute())
     return facts
+
+
+def priors_of(spec: RunSpec) -> Priors | None:
+    """Those that the user mined; None: the shipped ones are read where a search begins."""
+    return None if spec.priors is None else Priors.from_folder(spec.priors)
 
 
 def arm(course: Course, temp: tuple[Path, ...]) -> None:

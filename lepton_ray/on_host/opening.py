@@ -20,7 +20,7 @@ from lepton_ray.search.desk import Desk
 from lepton_ray.search.economics import Economy, default_worth
 from lepton_ray.search.policy import PromotionPolicy, interleave, near
 from lepton_ray.search.portfolio import Place, Portfolio, ordered
-from lepton_ray.search.priors import Priors, shipped_priors
+from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.probe import probe
 from lepton_ray.search.records import key_of
 from lepton_ray.search.rungs import N_FOLDS, Rung, ladder, one_in
@@ -77,7 +77,7 @@ def open_desk(
         kept: seconds before the wall in which no trial may run; by default what a run needs to report and serve.
         probed: whether the machine's speed is measured first, which takes a quarter of a second.
     """
-    problem, priors = prepared.plan.problem, priors_of(course.spec)
+    problem, priors = prepared.plan.problem, course.priors or shipped_priors()
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
     names = families_of(course.spec, problem.task)
     found = {name: family_named(name) for name in names}
@@ -144,11 +144,6 @@ def economy_of(course: Course, prepared: Prepared) -> Economy | None:
     worth = worth or default_worth(METRICS[problem.metric].greater_is_better)
     course.screen.say(f"an improvement counts as {worth}{assumed}; the search ends where the next trial costs more")
     return Economy(worth, course.budget.per_hour, course.around.cpus, problem.metric)
-
-
-def priors_of(spec: RunSpec) -> Priors:
-    """The shipped ones, or those that the user mined."""
-    return shipped_priors() if spec.priors is None else Priors.from_folder(spec.priors)
 
 
 def portfolio_of(

@@ -23,7 +23,7 @@ from lepton_ray.money.meter import Meter
 from lepton_ray.money.usage import Leg, Usage
 from lepton_ray.on_host.broken import Broken
 from lepton_ray.on_host.concluding import concluded
-from lepton_ray.on_host.course import ENDPOINT_SECONDS, Course, Screen, smallest_seconds
+from lepton_ray.on_host.course import ENDPOINT_SECONDS, Course, Screen, priors_of, smallest_seconds
 from lepton_ray.on_host.finishing import Finished
 from lepton_ray.on_host.preparation import Prepared, open_table
 from lepton_ray.on_host.run_folder import RunFolder
@@ -132,6 +132,7 @@ def take_up(spec: RunSpec, folder: Path, around: Surroundings, screen: Screen) -
     require_price(spec, around, ledger)
     require_same(spec, left)
     value, warm = None if spec.value is None else Value.from_file(spec.value), still_warm(spec, screen)
+    priors = priors_of(spec)
     left.mend()
     sealed = mended_bundle(left)
     outcomes = recalled(left, ledger, broken.spent_seconds)
@@ -140,7 +141,7 @@ def take_up(spec: RunSpec, folder: Path, around: Surroundings, screen: Screen) -
     ledger.resume(Leg(broken.spent_seconds, began, down))
     ledger.enter("start", broken.spent_seconds)
     meter = Meter(ledger, lambda: time.monotonic() - around.started)
-    course = Course(spec, around, budget, left, meter, screen, value, warm)
+    course = Course(spec, around, budget, left, meter, screen, value, warm, priors)
     for sentence in sentences_of(broken, down, outcomes, torn=ledger.torn + left.torn()):
         screen.say(sentence)
     return course, Past(outcomes, sealed, grounds_of(left).get("prepared"), ledger.notes.get("stopped_because"))

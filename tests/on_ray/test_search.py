@@ -86,11 +86,7 @@ def test_a_whole_run_searches_on_all_cores_and_ends_within_its_wall(start: Any) 
     assert done.result["wall_seconds"] <= 40 and done.result["spent_usd"] <= done.result["budget_usd"]
     drivers = Counter(trial["driver"] for trial in run.trials)
     done.promised(drivers["host"] >= 2 and drivers["ray"] >= 8)
-    assert {trial["state"] for trial in run.trials} <= {"done", "partial", "skipped", "killed"}
-    ends = {trial["trial"]["id"]: trial["started"] + trial["seconds"] for trial in run.trials}
-    for trial in run.trials:
-        late = max(ends.values()) - ends[trial["trial"]["id"]] < 2.0
-        assert trial["state"] != "killed" or late, "only what does not come back at the end of the search is killed"
+    assert {trial["state"] for trial in run.trials} <= {"done", "partial", "skipped"}
     receipt = json.loads((run.folder / "receipt.json").read_text())
     assert receipt["unexplained"]["seconds"] <= 0.01 * done.result["wall_seconds"]
     assert not (run.folder / ".work").exists() and list(run.temp.iterdir()) == []
