@@ -42,6 +42,7 @@ from lepton_ray.table.passes import (
 )
 from lepton_ray.table.place import BUILTIN
 from lepton_ray.table.profile import Profile
+from lepton_ray.table.row_rules import rich
 from lepton_ray.table.schema import Kind
 from lepton_ray.table.source import Source, open_source
 from lepton_ray.table.splitting import (
@@ -133,7 +134,7 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
     if spec.test is not None:
         tested = Rows(open_table(spec.test).read())
         held = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0]
-    twins = twins_of(plan, dev, held) if planned.how == "held_out" else 0
+    twins = twins_of(plan, dev, held) if planned.how == "held_out" and rich(profile, plan.columns) else 0
     folds = folds_of(dev.order) if split.time is None else folds_in_time(-dev.order)[:, None]
     return Prepared(
         plan=plan,
@@ -307,10 +308,10 @@ def folds_of(keys: np.ndarray) -> np.ndarray:
 def twins_of(plan: CleaningPlan, dev: Cleaned, held: Cleaned) -> int:
     """How many rows held out repeat a row to learn from, where only a left-out number of the rows told them apart.
 
-    The split is made before it is known which columns those are. Only where rows are so rich that none are equal by
-    chance does it say anything.
+    The split is made before it is known which columns those are. Only where rows are so ``rich`` that none are equal
+    by chance does it say anything.
     """
-    if not plan.rows.duplicates or plan.group is not None or not row_numbers(plan):
+    if plan.group is not None or not row_numbers(plan):
         return 0
     seen, judged = (
         mix(hash_rows(part.table, plan.schema.names) ^ hash_column(pa.array(part.y))) for part in (dev, held)

@@ -225,9 +225,9 @@ def test_row_rules_touch_training_rows_only(tmp_path: Path) -> None:
     table = columns(1200)
     rng = np.random.default_rng(0)
     table |= {f"more{n}": rng.normal(size=1200).round(6).tolist() for n in range(3)}  # equal rows are no chance
-    table = {name: [*cells, *cells[:300]] for name, cells in table.items()}
+    table = {name: [*cells, *cells[:50]] for name, cells in table.items()}
     found = prepared(tmp_path, table, **KEPT)
-    assert found.held is not None and len(found.dev.y) + len(found.held.y) == 1500
+    assert found.held is not None and len(found.dev.y) + len(found.held.y) == 1250
     rows = rows_of(found.dev, "age", "city", "height")
     assert int(found.dev.usable.sum()) == len(set(rows)) < len(rows)
 

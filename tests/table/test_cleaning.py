@@ -209,6 +209,14 @@ def test_rows_that_train() -> None:
     assert "1 of 51 rows repeat another row exactly; each trains once." in said and "do not train" in said
 
 
+def test_many_equal_rows_are_how_the_table_is() -> None:
+    block = pa.table({f"f{i}": RNG.random(50) for i in range(4)} | {"y": [0, 1] * 25})
+    block = pa.concat_tables([block, block.slice(0, 3)])
+    plan = plan_of(block)
+    assert plan.training_rows(plan.clean(block), plan.labels(block)).all()
+    assert "3 of 53 rows repeat another row exactly; they stay" in plan.describe()[-1]
+
+
 def test_few_columns_may_be_equal_by_chance() -> None:
     block = pa.table({"a": [0, 1] * 30, "y": [0, 0, 0, 1] * 15})
     plan = plan_of(block)
