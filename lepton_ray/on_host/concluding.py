@@ -15,7 +15,7 @@ from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.ensemble import Room
-from lepton_ray.search.trial import Outcome
+from lepton_ray.search.trial import DONE, PARTIAL, Outcome
 
 MANY_ROWS = 20_000
 """Development rows from which another member of the blend is worth more than a quarter more rows for each."""
@@ -65,6 +65,17 @@ def conclude(
             value=course.value,
         )
 
+    def book(outcome: Outcome, part: str, started: float, complete: bool) -> None:
+        course.meter.trial(
+            f"{outcome.trial.id}-{part}",
+            started=started,
+            cpus=1,
+            family=outcome.trial.family,
+            driver="host",
+            outcome=DONE if complete else PARTIAL,
+            stage=course.meter.ledger.stage or "finish",
+        )
+
     recipe = chosen(in_turn)
     if held_rows and learn_held and n_rows >= MANY_ROWS:
         wide = chosen(in_turn / 2.0)
@@ -83,6 +94,7 @@ def conclude(
         trials=desk.tried(),
         held_rows=held_rows,
         learn_held=learn_held,
+        book=book,
     )
 
 

@@ -37,6 +37,8 @@ NOTES = {
 }
 
 Facts = dict[str, Any]
+Book = Callable[[Outcome, str, float, bool], None]
+"""Told of each refit that ended: of which trial, on which part, begun when, and whether it came to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def finish(
     trials: int,
     held_rows: int,
     learn_held: bool,
+    book: Book = lambda outcome, part, started, complete: None,
 ) -> Finished:
     """Refit on the development rows for the score and on all rows for use, side by side, as far as ``until`` allows.
 
@@ -102,7 +105,7 @@ def finish(
     parts = ("dev", "all") if held_rows and learn_held else ("dev",)
     fitted: dict[str, set[str]] = {}
     if clock() + refit_seconds(recipe.winner, rungs, n_rows) / HOPE <= until:
-        fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts))
+        fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts), book=book)
     kept, ready = _whole(recipe, fitted)
     sealed: dict[str, Facts] = {}
     held_out = champion.held_out or {}
@@ -163,7 +166,13 @@ def _kept(sealer: Sealer) -> Facts:
 
 
 def _fitted(
-    workers: Sequence[Worker], clock: Callable[[], float], recipe: Recipe, parts: tuple[str, ...], until: float
+    workers: Sequence[Worker],
+    clock: Callable[[], float],
+    recipe: Recipe,
+    parts: tuple[str, ...],
+    until: float,
+    *,
+    book: Book,
 ) -> dict[str, set[str]]:
     """For each part the members that were fitted on it to the end, the largest shares first.
 
@@ -171,7 +180,7 @@ def _fitted(
     been started may not be there yet.
     """
     waiting = [(part, outcome) for outcome, _ in recipe.members for part in parts]
-    running: dict[int, tuple[str, Outcome]] = {}
+    running: dict[int, tuple[str, Outcome, float]] = {}
     done: dict[str, set[str]] = {}
     while running or (waiting and clock() < until):
         there = [at for at, worker in enumerate(workers) if worker.ready_within(0.0)]
@@ -179,17 +188,20 @@ def _fitted(
             if at in running or not waiting or clock() >= until or at not in there:
                 continue
             own = [entry for entry in waiting if parts.index(entry[0]) % len(there) == there.index(at)]
-            part, outcome = running[at] = (own or waiting)[0]
-            waiting.remove(running[at])
+            part, outcome = (own or waiting)[0]
+            waiting.remove((part, outcome))
+            running[at] = part, outcome, clock()
             task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
             worker.submit(task, Lease(f"{outcome.trial.id}-{part}", clock(), until))
         if not running:
             workers[0].ready_within(POLL_SECONDS)
-        for at, (part, outcome) in list(running.items()):
+        for at, (part, outcome, started) in list(running.items()):
             ended = workers[at].poll(POLL_SECONDS)
             if ended is not None:
                 del running[at]
-                if ended.value is not None and ended.value["complete"]:
+                complete = ended.value is not None and bool(ended.value["complete"])
+                book(outcome, part, started, complete)
+                if complete:
                     done.setdefault(part, set()).add(outcome.trial.id)
     return {part: done[part] for part in parts if part in done}
 

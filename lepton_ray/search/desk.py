@@ -132,7 +132,16 @@ class Desk:
         if not self._running and self.best() is None:
             return now < self._budget.wall_seconds
         left_after = self._budget.wall_seconds - self._lease_end(trial, now)
-        return self._budget.admits(now, self._expected_seconds(trial), left_after)
+        return self._budget.admits(now, self._expected_seconds(trial) + self._seconds_to_follow(trial), left_after)
+
+    def _seconds_to_follow(self, trial: Trial) -> float:
+        """What its promotions are expected to take: once a model of the last rung is there, one that cannot come as far
+        is of no use any more."""
+        last = len(self.rungs) - 1
+        if not any(outcome.usable and outcome.trial.rung == last for outcome in self._outcomes):
+            return 0.0
+        further = (replace(trial, rung=rung, parent=trial.id) for rung in range(trial.rung + 1, last + 1))
+        return sum(self._expected_seconds(one) for one in further)
 
     def _lease_end(self, trial: Trial, now: float) -> float:
         """The latest end of a lease that begins now: what it may find must still be fitted again."""

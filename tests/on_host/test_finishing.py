@@ -60,6 +60,7 @@ class Made:
     sealer: Sealer
     desk: Any
     worker: Here
+    booked: list[tuple[str, str, bool]] = field(default_factory=list)
 
     def finish(
         self, until: float = 60.0, members: int = 1, recipe: blending.Recipe | None = None
@@ -92,6 +93,7 @@ class Made:
             trials=3,
             held_rows=0 if self.prepared.held is None else len(self.prepared.held.y),
             learn_held=self.prepared.how != "test_file",
+            book=lambda outcome, part, started, complete: self.booked.append((outcome.trial.id, part, complete)),
         )
 
     @property
@@ -131,6 +133,8 @@ def test_the_winner_is_fitted_on_all_rows_and_keeps_the_score_measured_before(tm
     found = made.finish()
     last = [(task["kind"], task["rows"]) for task, _ in made.worker.given[-3:]]
     assert last == [("refit", "all"), ("seal", "dev"), ("seal", "all")]
+    winner = made.desk.best().trial.id
+    assert made.booked == [(winner, "dev", True), (winner, "all", True)]
     assert found.fitted_on == "all" and found.importances
     assert found.predictions is not None and len(np.load(found.predictions)) == len(made.prepared.held.y)
     sealed = Bundle.load(made.result["bundle"])

@@ -105,6 +105,19 @@ def test_with_a_model_only_what_fits_is_admitted_and_the_desk_stops_for_good() -
     assert found.next_step(1.0) == Stop(reason), "it stays stopped"
 
 
+def test_once_there_is_a_model_of_the_last_rung_nothing_is_begun_that_cannot_come_as_far() -> None:
+    found = desk(rungs=TWO, seconds=4.0, wall=100.0)  # 4 s for 100 rows, 40 s for the 1,000 of the last rung
+    found.finish(ended(take(found, 0.0), seconds=0.1, folds=1))
+    looked = take(found, 1.0)
+    assert looked.trial.rung == 0
+    assert isinstance(found.next_step(80.0), Assignment), "before, a first look may be all that there will ever be"
+    found.finish(ended(looked, 0.4, seconds=4.0, folds=1))
+    last = replace(looked.trial, id="t009", rung=1, parent=looked.trial.id)
+    found.replay([replace(ended(looked, 0.3, seconds=40.0, folds=1), trial=last)])
+    assert take(found, 30.0).trial.rung == 0
+    assert isinstance(found.next_step(80.0), Wait)
+
+
 def test_a_lease_is_a_multiple_of_the_forecast_and_never_reaches_beyond_the_search() -> None:
     found = desk(seconds=4.0)
     found.finish(ended(take(found, 0.0), seconds=0.1))
