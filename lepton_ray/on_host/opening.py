@@ -24,6 +24,7 @@ from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.probe import probe
 from lepton_ray.search.records import key_of
 from lepton_ray.search.rungs import N_FOLDS, Rung, ladder, one_in
+from lepton_ray.search.title import FLOOR
 from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.spec import RunSpec
 from lepton_ray.table.schema import Problem, Task
@@ -109,15 +110,14 @@ def open_desk(
     def share(rung: int) -> float:
         return slow * finishing.SPARE * finishing.refit_share(rungs[rung], n_rows, rungs[rung].fits)
 
+    def refit_of(outcome: Outcome) -> float:
+        return slow * finishing.refit_seconds(outcome, rungs, n_rows)
+
     def reserve(best: Outcome | None) -> float:
-        if best is None:
-            return fixed
-        one, most = (
-            slow * finishing.refit_seconds(best, rungs, n_rows),
-            LARGEST_REFIT_SHARE * course.budget.wall_seconds,
-        )
-        if one > most * finishing.HOPE:  # it would not be begun: the time is worth more to the search
-            return fixed
+        """What is fixed, and the refits of the best trial for which there will be time, if there is one."""
+        most = LARGEST_REFIT_SHARE * course.budget.wall_seconds
+        known = [best, *_best_first(desk.outcomes())] if best is not None else []
+        one = next((seconds for seconds in map(refit_of, known) if seconds <= most * finishing.HOPE), 0.0)
         return fixed + min(MEMBERS * one, most)
 
     desk = Desk(
@@ -132,6 +132,13 @@ def open_desk(
         on_begin=lambda trial, now, driver: course.folder.log_begun(Begun(trial, driver, now)),
     )
     return desk
+
+
+def _best_first(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that may be blended, of the last rung that any has come to."""
+    usable = [one for one in outcomes if one.usable and one.trial.family != FLOOR]
+    last = max((one.trial.rung for one in usable), default=0)
+    return sorted((one for one in usable if one.trial.rung == last), key=lambda one: one.error or 0.0)
 
 
 def economy_of(course: Course, prepared: Prepared) -> Economy | None:
@@ -197,8 +204,9 @@ def size_of(
 
 
 def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -> None:
-    """Log a trial, book it, and seal its bundle where it is the best so far.
+    """Log a trial, book it, and seal the bundle of the best so far, where that is another one now.
 
+    That need not be this trial: a promotion that disappoints hands the title back to one that ended before.
     Where the run is broken off in between, what is missing follows from what was written before it.
     """
     course.folder.log_trial(outcome)
@@ -216,7 +224,8 @@ def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -
     if desk.tried() % TRIM_EVERY == 0:
         course.folder.trim(desk.outcomes())
     best = desk.best()
-    if outcome.bundle is not None and outcome.held_out is not None and best is outcome:
-        sealer.seal(Path(outcome.bundle), outcome.held_out, trials=desk.tried())
+    place = None if best is None or best.bundle is None else Path(best.bundle)
+    if best is not None and best.held_out is not None and place not in (None, sealer.taken) and place.exists():
+        sealer.seal(place, best.held_out, trials=desk.tried())
     else:
         sealer.update(trials=desk.tried())

@@ -17,15 +17,20 @@ class Sealer:
     """Adopts sealed bundles and writes the result as it would be if the run ended now."""
 
     def __init__(self, folder: RunFolder, fixed: Facts, clock: Callable[[], float]) -> None:
-        """``fixed`` are the keys of the result that do not change: run, task, metric, budget_usd, …"""
+        """``fixed`` are the keys of the result that do not change: run, task, metric, budget_usd, …
+
+        ``taken`` says which bundle was sealed last, by where it lay before it was moved to its place.
+        """
         self._folder = folder
         self._facts = dict(fixed)
         self._clock = clock
         self.bundle_id: str | None = None
+        self.taken: Path | None = None
 
     def seal(self, bundle: Path, held_out: Facts, *, trials: int) -> None:
         """Make ``bundle`` the run's bundle, from now on the one that is handed over."""
         self.bundle_id, manifest = read_manifest(bundle)
+        self.taken = bundle
         home = self._folder.adopt(bundle, self.bundle_id)
         self._tell(home, manifest, held_out, trials)
 

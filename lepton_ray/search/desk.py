@@ -108,9 +108,13 @@ class Desk:
                 return Stop(self._stopped_because)
             decision = self._policy.decide(
                 Snapshot(
-                    tuple(self._outcomes), tuple(given.trial for given in self._running.values()), self._spent(now)
+                    tuple(self._outcomes),
+                    tuple(given.trial for given in self._running.values()),
+                    self._spent(now),
+                    max(0.0, self.search_end() - now),
                 ),
                 lambda trial: self._fits(trial, now),
+                self._expected_seconds,
             )
             if isinstance(decision, Start):
                 given = self._assign(decision.trial, now)

@@ -24,7 +24,8 @@ PROMOTE_ONE_IN = 3
 TRIED_ENOUGH = 2
 """Trials after which a family in the worse half is behind."""
 LATE, FINALISTS = 0.6, 3
-"""From this share of what there is to spend, so many of a rung go on beside the best of each family."""
+"""From this share of what there is to spend, or as soon as that takes all that is left, so many of the better half of a
+rung go on beside the best of each of its families."""
 FROM_DRAW = 0.35
 """Of a draw near the best: the share of its settings that are new."""
 DRAWS = 8
@@ -38,11 +39,13 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All a policy may see: what is known of ended trials, what runs, and the share that is spent of time and money."""
+    """All a policy may see: what is known of ended trials, what runs, the share that is spent of time and money, and
+    the seconds that are left to each worker."""
 
     outcomes: tuple[Outcome, ...]
     running: tuple[Trial, ...]
     spent: float = 0.0
+    left: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Stop:
 
 Decision = Start | Wait | Stop
 Fits = Callable[[Trial], bool]
+Takes = Callable[[Trial], float]
+"""A trial to the seconds that it is expected to take."""
 Draw = Callable[[str, np.random.Generator, Config | None], Config | None]
 
 
@@ -93,13 +98,13 @@ class PromotionPolicy:
     seed: int
     economy: Economy | None = None
 
-    def decide(self, seen: Snapshot, fits: Fits) -> Decision:
+    def decide(self, seen: Snapshot, fits: Fits, takes: Takes = lambda trial: 0.0) -> Decision:
         """The next step, the same for the same snapshot; only a trial that ``fits`` what is left is started."""
         if self.economy is not None and not self._unseen(seen):
             if (reason := self.economy.verdict(seen.outcomes)) is not None:
                 return Stop(reason)
         started = [*(outcome.trial for outcome in _settled(seen.outcomes)), *seen.running]
-        for trial in self._candidates(seen, started, next_name(seen)):
+        for trial in self._candidates(seen, started, takes):
             if fits(trial):
                 return Start(trial)
         return Wait() if seen.running else Stop("nothing that is left to try fits what is left of time and money")
@@ -108,9 +113,10 @@ class PromotionPolicy:
         """Whether a family of the list has not been tried at all: it may be better than all that were."""
         return not {name for name, _ in self.portfolio} <= {outcome.trial.family for outcome in seen.outcomes}
 
-    def _candidates(self, seen: Snapshot, started: Sequence[Trial], name: str) -> Iterator[Trial]:
+    def _candidates(self, seen: Snapshot, started: Sequence[Trial], takes: Takes) -> Iterator[Trial]:
         """What might be tried next, the most wanted first."""
-        yield from self._promotions(seen, name)
+        name = next_name(seen)
+        yield from self._promotions(seen, name, takes)
         tried = {_signature(trial.family, trial.config) for trial in started}
         left = [entry for entry in self.portfolio if _signature(*entry) not in tried]
         behind = _behind(seen.outcomes)
@@ -127,7 +133,7 @@ class PromotionPolicy:
         for family, config in left:
             yield Trial(name, family, config, rung=0)
 
-    def _promotions(self, seen: Snapshot, name: str) -> Iterator[Trial]:
+    def _promotions(self, seen: Snapshot, name: str, takes: Takes) -> Iterator[Trial]:
         """From the highest rung down, so that what is nearest to its end is ended first."""
         begun = [*(outcome.trial for outcome in _settled(seen.outcomes)), *seen.running]
         promoted = {trial.parent for trial in begun if trial.parent is not None}
@@ -136,14 +142,10 @@ class PromotionPolicy:
                 (o for o in seen.outcomes if o.usable and o.trial.rung == rung and o.trial.family != "constant"),
                 key=_standing,
             )
+            finals = [_promotion(one, name) for one in _finalists(there) if one.trial.id not in promoted]
+            late = seen.spent >= LATE or sum(map(takes, finals)) >= seen.left * (1 + len(seen.running))
             wanted = there[: len(there) // PROMOTE_ONE_IN] if self._due(seen, rung) else []
-            if seen.spent >= LATE:
-                leaders = _leaders(there[: (len(there) + 1) // 2]).values()
-                wanted = [one for at, one in enumerate(there) if at < FINALISTS or one in leaders]
-            for outcome in wanted:
-                trial = outcome.trial
-                if trial.id not in promoted:
-                    yield Trial(name, trial.family, trial.config, rung=rung + 1, parent=trial.id)
+            yield from finals if late else (_promotion(one, name) for one in wanted if one.trial.id not in promoted)
 
     def _due(self, seen: Snapshot, rung: int) -> bool:
         """Whether the rung above would have had no more time than this one after another promotion."""
@@ -152,6 +154,18 @@ class PromotionPolicy:
             return False
         expected = self.one_in[rung] * sum(here) / len(here)
         return sum(above) + expected * (1 + sum(trial.rung == rung + 1 for trial in seen.running)) <= sum(here)
+
+
+def _promotion(outcome: Outcome, name: str) -> Trial:
+    trial = outcome.trial
+    return Trial(name, trial.family, trial.config, rung=trial.rung + 1, parent=trial.id)
+
+
+def _finalists(there: Sequence[Outcome]) -> list[Outcome]:
+    """Of a rung's trials, the best first: those of the better half that are among the first few or lead a family."""
+    half = there[: (len(there) + 1) // 2]
+    leaders = _leaders(half).values()
+    return [one for at, one in enumerate(half) if at < FINALISTS or one in leaders]
 
 
 def near(config: Config, drawn: Config, rng: np.random.Generator) -> Config:
