@@ -230,7 +230,8 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
         return on_ray and session is not None and session.ready.is_set() and desk.best() is not None
 
     threads = 1 if session is not None else hands.cpus
-    host_search.run(desk, hands.worker, course.clock, threads=threads, hand_over=hand_over)
+    pause = session.ready.wait if on_ray and session is not None else None
+    host_search.run(desk, hands.worker, course.clock, threads=threads, hand_over=hand_over, pause=pause)
     if on_ray and session is not None and session.error is not None:
         course.screen.say(f"Ray did not start ({session.error}); the search goes on without it.")
         host_search.run(desk, hands.worker, course.clock, threads=hands.cpus, hand_over=lambda: hand_over() and False)

@@ -47,7 +47,7 @@ def conclude(
     in_turn = 2.0 if held_rows and learn_held and not side_by_side else 1.0
 
     def refit_seconds(outcome: Outcome) -> float:
-        return finishing.refit_seconds(outcome, desk.rungs, n_rows)
+        return finishing.refit_seconds(desk.fit_seconds(outcome))
 
     def chosen(turns: float) -> blending.Recipe:
         return blending.recipe_of(
@@ -88,7 +88,8 @@ def conclude(
         sealer,
         course.clock,
         scratch=scratch,
-        rungs=desk.rungs,
+        rung=desk.rungs[champion.trial.rung],
+        refit_seconds=refit_seconds(recipe.winner),
         until=until,
         n_rows=n_rows,
         trials=desk.tried(),

@@ -20,8 +20,6 @@ from lepton_ray.search.trial import Outcome
 
 MORE_ROWS = 1.25
 """A refit on all development rows against one fold's fit, and one on every row against that."""
-ROWS_EXPONENT = 0.75
-"""How a fit's seconds grow with its rows: 32 times as many took LightGBM 9 to 14 times as long."""
 NO_SEARCH = 0.6
 """Of a trial's time on as many rows: a refit stops at the round that was found, and judges nothing. Measured: 0.5."""
 SPARE = 1.3
@@ -63,15 +61,13 @@ class Finished:
         return replace(self, held_out={**self.held_out, "score": score, "interval": interval})
 
 
-def refit_share(rung: Rung, n_rows: int, fits: int) -> float:
-    """Seconds of fitting again on every row, per second of a trial that fitted ``fits`` times at this rung."""
-    part = 1.0 if rung.rows is None else min(1.0, rung.rows / max(n_rows, 1)) ** ROWS_EXPONENT
-    return NO_SEARCH * MORE_ROWS**2 / part / fits
+def refit_seconds(fit_seconds: float) -> float:
+    """What fitting a model again on every row may take, beside its refit on the development rows.
 
-
-def refit_seconds(outcome: Outcome, rungs: Sequence[Rung], n_rows: int) -> float:
-    """What fitting the outcome's model again on every row may take, beside its refit on the development rows."""
-    return SPARE * refit_share(rungs[outcome.trial.rung], n_rows, outcome.fits) * outcome.fitting
+    Args:
+        fit_seconds: of one of its fits on all rows but a fold's, judged after each round.
+    """
+    return SPARE * NO_SEARCH * MORE_ROWS**2 * fit_seconds
 
 
 def finish(
@@ -82,7 +78,8 @@ def finish(
     clock: Callable[[], float],
     *,
     scratch: Path,
-    rungs: tuple[Rung, ...],
+    rung: Rung,
+    refit_seconds: float,
     until: float,
     n_rows: int,
     trials: int,
@@ -95,6 +92,8 @@ def finish(
     Args:
         sealed_before: the trial whose bundle the search left; it stays where no refit ends in time.
         workers: one or two; with one the refits follow each other.
+        rung: on which the trial was judged whose bundle the search left.
+        refit_seconds: what fitting the winner again is expected to take at most, see ``refit_seconds``.
         n_rows: of the development part.
         held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
         learn_held: whether the rows held out may be learned from in the end.
@@ -104,7 +103,7 @@ def finish(
         (scratch / "stop").unlink()
     parts = ("dev", "all") if held_rows and learn_held else ("dev",)
     fitted: dict[str, set[str]] = {}
-    if clock() + refit_seconds(recipe.winner, rungs, n_rows) / HOPE <= until:
+    if clock() + refit_seconds / HOPE <= until:
         fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts), book=book)
     kept, ready = _whole(recipe, fitted)
     sealed: dict[str, Facts] = {}
@@ -126,7 +125,7 @@ def finish(
         fitted_on,
         (sealed.get("dev") or sealed.get("all") or _kept(sealer)).get("importances"),
         scratch / "predictions" / f"{name}.npy" if held_rows else None,
-        note_of(fitted_on, rungs[champion.trial.rung], n_rows, held_rows),
+        note_of(fitted_on, rung, n_rows, held_rows),
     )
 
 

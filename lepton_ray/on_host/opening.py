@@ -32,7 +32,7 @@ from lepton_ray.training.metrics import METRICS
 
 LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
-LARGEST_REFIT_SHARE = 0.3
+LARGEST_REFIT_SHARE = 0.2
 """Of the wall: no winner of an early rung may stop the search to be fitted on all rows."""
 FIRST = ("constant", "linear")
 """Families whose default is tried before all else: a usable model within a second."""
@@ -108,10 +108,10 @@ def open_desk(
     slow = ONE_CORE if course.around.cpus == 1 else 1.0
 
     def share(rung: int) -> float:
-        return slow * finishing.SPARE * finishing.refit_share(rungs[rung], n_rows, rungs[rung].fits)
+        return slow * finishing.refit_seconds(1.0) / rungs[rung].fits
 
     def refit_of(outcome: Outcome) -> float:
-        return slow * finishing.refit_seconds(outcome, rungs, n_rows)
+        return slow * finishing.refit_seconds(desk.fit_seconds(outcome))
 
     def reserve(best: Outcome | None) -> float:
         """What is fixed, and the refits of the best trial for which there will be time, if there is one."""

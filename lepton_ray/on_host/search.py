@@ -14,17 +14,34 @@ from lepton_ray.search.trial import Outcome
 DRIVER = "host"
 POLL_SECONDS = 1.0
 """How long the driver waits between two chances to hear a signal."""
+SHORT_SECONDS = 1.5
+"""What a trial may be expected to take while another driver starts: a network of 4.8 s kept two cores waiting for 3."""
 
 
-def run(desk: Desk, worker: Worker, clock: Callable[[], float], *, threads: int, hand_over: Callable[[], bool]) -> None:
+def run(
+    desk: Desk,
+    worker: Worker,
+    clock: Callable[[], float],
+    *,
+    threads: int,
+    hand_over: Callable[[], bool],
+    pause: Callable[[float], object] | None = None,
+) -> None:
     """Run trials one after the other until the desk says stop or ``hand_over`` says that another driver is ready.
 
     A lease begins when the worker is there to use it: its imports, at the start and after a kill, are no trial's.
+
+    Args:
+        pause: waits for at most so many seconds for the other driver; with it nothing long is begun that would keep
+            the other one waiting. None: all is done here.
     """
     while not hand_over():
         if not worker.ready_within(POLL_SECONDS) and clock() < desk.search_end():
             continue
-        step = desk.next_step(clock(), driver=DRIVER)
+        step = desk.next_step(clock(), driver=DRIVER, within=float("inf") if pause is None else SHORT_SECONDS)
+        if isinstance(step, Wait) and pause is not None:
+            pause(POLL_SECONDS)
+            continue
         if isinstance(step, Stop | Wait):
             return
         _carry_out(desk, worker, clock, step, threads=threads)

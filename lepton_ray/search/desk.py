@@ -21,6 +21,8 @@ ADMISSION_QUANTILE = 0.5
 LEASE_FACTOR = 6.0
 """A trial may take this many times its forecast before its lease ends."""
 SHORTEST_LEASE_SECONDS = 3.0
+LONGEST_AFTERWARDS = 3.0
+"""Seconds that a lease ends before the search does, at most, for what follows the fits: scoring and sealing."""
 WORTH_BEGINNING = 0.5
 """Of its forecast: with less time left than this when its turn comes, a trial is not begun."""
 
@@ -97,15 +99,19 @@ class Desk:
             for outcome in outcomes:
                 self._take_in(outcome)
 
-    def next_step(self, now: float, *, driver: str | None = None) -> Assignment | Wait | Stop:
+    def next_step(
+        self, now: float, *, driver: str | None = None, within: float = float("inf")
+    ) -> Assignment | Wait | Stop:
         """A trial with its lease, or Wait while one that runs may change the answer, or Stop.
 
         Args:
             driver: who has a worker that takes it up at once; None: ``begin`` will say so.
+            within: once there is a model, only trials that are expected to take no longer; Wait where there is none.
         """
         with self._lock:
             if self._stopped_because is not None:
                 return Stop(self._stopped_because)
+            takes = self._expected_seconds
             decision = self._policy.decide(
                 Snapshot(
                     tuple(self._outcomes),
@@ -113,8 +119,8 @@ class Desk:
                     self._spent(now),
                     max(0.0, self.search_end() - now),
                 ),
-                lambda trial: self._fits(trial, now),
-                self._expected_seconds,
+                lambda trial: self._fits(trial, now) and (self.best() is None or takes(trial) <= within),
+                takes,
             )
             if isinstance(decision, Start):
                 given = self._assign(decision.trial, now)
@@ -122,7 +128,7 @@ class Desk:
                     self._on_begin(given.trial, now, driver)
                 return given
             if isinstance(decision, Stop):
-                if self._running:
+                if self._running or within < float("inf"):
                     return Wait()
                 self.stop(decision.reason)
             return decision
@@ -162,10 +168,15 @@ class Desk:
         beat = None
         if found is not None:
             beat = Standing.of(self._outcomes).to_beat(trial, found, folds=self.rungs[trial.rung].fits)
-        lease = Lease(trial.id, now, max(now, min(now + seconds, end)))
+        lease = Lease(trial.id, now, max(now, min(now + seconds, end - self._afterwards())))
         given = Assignment(trial, lease, beat, least=0.0 if found is None else WORTH_BEGINNING * expected)
         self._running[trial.id] = given
         return given
+
+    def _afterwards(self) -> float:
+        """What a trial has to do when its fits are over, as far as is known: the longest of those that were sealed."""
+        tails = (one.seconds - one.fitting for one in self._outcomes if one.bundle is not None)
+        return min(max(tails, default=0.0), LONGEST_AFTERWARDS)
 
     def finish(self, outcome: Outcome) -> None:
         """Record what came of a trial; the second word about the same trial is ignored."""
@@ -204,7 +215,7 @@ class Desk:
         with self._lock:
             if (given := self._running.get(trial_id)) is not None:
                 lease = given.lease
-                until = max(now, min(now + lease.until - lease.started, self.search_end()))
+                until = max(now, min(now + lease.until - lease.started, self.search_end() - self._afterwards()))
                 self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until), begun=True)
                 self._on_begin(given.trial, now, driver)
 
@@ -224,6 +235,16 @@ class Desk:
         with self._lock:
             sealed = (outcome for outcome in self._outcomes if outcome.bundle is not None)
             return best(sealed, self._outcomes)
+
+    def fit_seconds(self, outcome: Outcome) -> float:
+        """What one fit of its model on all rows but a fold's is expected to take, where it was not just that."""
+        if self.rungs[outcome.trial.rung].rows is None:
+            return outcome.fitting / outcome.fits
+        size, last = self._size(outcome.trial), len(self.rungs) - 1
+        whole = replace(self._size(replace(outcome.trial, rung=last, parent=None)), fits=1)
+        with self._lock:
+            kin = Kin(size, outcome.fitting)
+            return self._costs.quantile(outcome.trial.family, whole, ADMISSION_QUANTILE, kin)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         with self._lock:

@@ -1,9 +1,10 @@
 """Who is best so far, where trials were judged on different rungs. It starts nothing and knows no families.
 
-On one rung the lower error wins, on the folds that both had. From rung to rung an error is taken for what it would be
-on the other one: times the median ratio by which promotions have changed the errors of their parents, since more rows
-help everyone and an easy first fold flatters everyone. So it is no merit to be judged on more rows, nor on fewer. A
-trial that was promoted is known by its promotion, and the constant, which no rows help, by itself.
+On one rung the lower error wins, on the folds that both had. Where a rung adds folds, an error is taken for what it
+would be on the other one: times the median ratio by which promotions have changed the errors of their parents, since an
+easy first fold flatters everyone. Where a rung adds rows, errors are compared as they are: they are those of the very
+models that may be handed over, and what more rows would make of one is a hope. A trial that was promoted is known by
+its promotion, and the constant by itself.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ class Standing:
 
     Attributes:
         promoted: trial id -> the usable outcome of its promotion.
-        ratios: rung -> the median of a promotion's error there to its parent's.
+        ratios: rung -> the median of a promotion's error there to its parent's, where it was judged on more folds.
     """
 
     promoted: Mapping[str, Outcome] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class Standing:
             if parent is None:
                 continue
             promoted[parent.trial.id] = outcome
-            if parent.error and outcome.error is not None:
+            if parent.error and outcome.error is not None and len(outcome.fold_errors) > len(parent.fold_errors):
                 found.setdefault(outcome.trial.rung, []).append(outcome.error / parent.error)
         return cls(promoted, {rung: median(ratios) for rung, ratios in found.items()})
 

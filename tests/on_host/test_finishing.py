@@ -21,7 +21,6 @@ from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status
 from lepton_ray.search.bias import Judged
 from lepton_ray.search.ensemble import Room
-from lepton_ray.search.rungs import Rung
 from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS
 from tests.on_host.rows import bench, columns, spec, write
@@ -72,7 +71,7 @@ class Made:
             self.desk.outcomes(),
             self.desk.best(),
             self.course.folder.scratch,
-            refit_seconds=lambda outcome: finishing.refit_seconds(outcome, self.desk.rungs, n_rows),
+            refit_seconds=lambda outcome: finishing.refit_seconds(self.desk.fit_seconds(outcome)),
             room=Room(members=members),
             rng=np.random.default_rng(0),
             value=self.course.value,
@@ -87,7 +86,8 @@ class Made:
             self.sealer,
             self.course.clock,
             scratch=self.course.folder.scratch,
-            rungs=self.desk.rungs,
+            rung=self.desk.rungs[self.desk.best().trial.rung],
+            refit_seconds=finishing.refit_seconds(self.desk.fit_seconds(recipe.winner)),
             until=until,
             n_rows=n_rows,
             trials=3,
@@ -259,10 +259,9 @@ def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_p
     assert np.isfinite(made.result["baseline_score"])
 
 
-def test_a_refit_is_expected_to_take_a_fit_on_more_rows() -> None:
-    assert 0.1 < finishing.refit_share(Rung(None, 5), 1000, 5) < 0.4
-    few, all_of_them = finishing.refit_share(Rung(100, 1), 1000, 1), finishing.refit_share(Rung(None, 1), 1000, 1)
-    assert 4 * all_of_them < few < 10 * all_of_them
+def test_a_refit_is_expected_to_take_a_fit_on_more_rows_without_a_judge() -> None:
+    assert 0.5 < finishing.refit_seconds(1.0) < 2.0
+    assert finishing.refit_seconds(10.0) == 10.0 * finishing.refit_seconds(1.0)
 
 
 def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_path: Path) -> None:

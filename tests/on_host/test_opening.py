@@ -18,14 +18,15 @@ HELD = {"score": 0.5, "interval": None, "how": "held_out", "rows": 9}
 def test_a_promotion_that_disappoints_hands_the_title_to_one_that_ended_before(tmp_path: Path) -> None:
     made = course(spec(write(tmp_path / "table.csv", columns(60)), drop="row", out=str(tmp_path / "run")))
     sealer = Sealer(made.folder, {"run": "run-1"}, made.clock)
-    found: Desk = desk_of(trials=4, rungs=(Rung(10, 1), Rung(None, 1)))
+    found: Desk = desk_of(trials=4, rungs=(Rung(None, 1), Rung(None, 2)))
 
     def ended(name: str, error: float, rung: int = 0, parent: str | None = None) -> Outcome:
         trial = Trial(name, "trees", {"of": parent or name}, rung, parent)
         seal(made.folder.scratch / "sealed" / name, family_name="constant", facts={"of": name}, created=1.7e9)
         bundle = str(made.folder.scratch / "sealed" / name)
         held = HELD | {"score": error}
-        return Outcome(trial, DONE, "host", 0.0, 1.0, error, error, (error,), bundle=bundle, held_out=held)
+        folds = (error,) * (1 + rung)
+        return Outcome(trial, DONE, "host", 0.0, 1.0, error, error, folds, bundle=bundle, held_out=held)
 
     def sealed_after(outcome: Outcome) -> float:
         found.replay([outcome])
