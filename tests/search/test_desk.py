@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.search.cost import CostModel, CostPrior, Law, Size
-from lepton_ray.search.desk import LEASE_FACTOR, SHORTEST_LEASE_SECONDS, Assignment, Desk
+from lepton_ray.search.desk import LEASE_FACTOR, LONGEST_AFTERWARDS, SHORTEST_LEASE_SECONDS, Assignment, Desk
 from lepton_ray.search.policy import PromotionPolicy, Stop, Wait
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial, beats
@@ -87,6 +87,14 @@ def test_the_first_trial_is_admitted_as_long_as_there_is_time_at_all(now: float)
     assert now + min(SHORTEST_LEASE_SECONDS, 60.0 - now) <= given.lease.until <= 60.0
 
 
+def test_one_fit_on_all_rows_is_forecast_where_it_was_not_just_that() -> None:
+    found = desk(rungs=TWO, seconds=4.0)
+    few = ended(take(found, 0.0), seconds=4.0, folds=1)
+    whole = replace(few, trial=replace(few.trial, rung=1), seconds=38.0)
+    assert found.fit_seconds(whole) == 38.0
+    assert 20.0 < found.fit_seconds(replace(few, trial=replace(few.trial, family="trees"))) < 80.0, "ten times the rows"
+
+
 def test_while_there_is_no_model_the_next_one_is_tried_whatever_it_takes() -> None:
     found = desk(seconds=1000.0)
     found.finish(ended(take(found, 56.0), None))
@@ -146,6 +154,25 @@ def test_no_lease_ends_after_the_search(wall: float, seconds: float, reserve: fl
         assert given.lease.until <= (max(end, now) if model else wall)
         found.finish(ended(given, error, seconds=took))
         now += step
+
+
+def test_a_lease_leaves_time_for_what_follows_the_fits() -> None:
+    found = desk(seconds=30.0, reserve=5.0)
+    first = replace(ended(take(found, 0.0), seconds=2.5), fit_seconds=0.5)
+    found.finish(first)
+    given = take(found, 3.0)
+    assert given.lease.until == 53.0, "the search ends at 55, and 2 seconds went to scoring and sealing"
+    found.begin(given.trial.id, 20.0)
+    assert found.running()[0].lease.until == 53.0
+    found.finish(replace(first, trial=given.trial, seconds=40.0, fit_seconds=30.0))
+    assert take(found, 9.0).lease.until == 55.0 - LONGEST_AFTERWARDS
+
+
+def test_where_another_driver_starts_only_short_trials_are_given_and_none_is_no_reason_to_stop() -> None:
+    found = desk(seconds=4.0)
+    found.finish(ended(take(found, 0.0), seconds=0.1))
+    assert isinstance(found.next_step(1.0, within=1.5), Wait)
+    assert isinstance(found.next_step(1.0, within=8.0), Assignment)
 
 
 def test_the_reserve_follows_the_best_so_far() -> None:
