@@ -42,7 +42,7 @@ FEW_MINED = 4
 BLEND_SECONDS = 0.5
 """For choosing among the trials."""
 MEMBERS = 3
-"""Of a blend: time for so many refits is kept, as far as the share above allows."""
+"""Of a blend: time to fit so many again is kept, as far as the share above allows."""
 ONE_CORE = 1.8
 """How much longer two refits take one after the other than side by side."""
 
@@ -114,11 +114,13 @@ def open_desk(
         return slow * finishing.refit_seconds(desk.fit_seconds(outcome))
 
     def reserve(best: Outcome | None) -> float:
-        """What is fixed, and the refits of the best trial for which there will be time, if there is one."""
+        """What is fixed, and the refits of the best trial of each of the first few families, as far as time allows."""
+        if best is None:
+            return fixed
         most = LARGEST_REFIT_SHARE * course.budget.wall_seconds
-        known = [best, *_best_first(desk.outcomes())] if best is not None else []
-        one = next((seconds for seconds in map(refit_of, known) if seconds <= most * finishing.HOPE), 0.0)
-        return fixed + min(MEMBERS * one, most)
+        leading = map(refit_of, _leading(desk.outcomes()))
+        likely = [seconds for seconds in leading if seconds <= most * finishing.HOPE]  # else it would not be begun
+        return fixed + min(sum(likely[:MEMBERS]), most)
 
     desk = Desk(
         policy,
@@ -134,11 +136,13 @@ def open_desk(
     return desk
 
 
-def _best_first(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those that may be blended, of the last rung that any has come to."""
+def _leading(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The best of each family on the last rung that any has come to, the best family first: what a blend is made of."""
     usable = [one for one in outcomes if one.usable and one.trial.family != FLOOR]
     last = max((one.trial.rung for one in usable), default=0)
-    return sorted((one for one in usable if one.trial.rung == last), key=lambda one: one.error or 0.0)
+    ranked = sorted((one for one in usable if one.trial.rung == last), key=lambda one: -(one.error or 0.0))
+    leaders = {one.trial.family: one for one in ranked}
+    return sorted(leaders.values(), key=lambda one: one.error or 0.0)
 
 
 def economy_of(course: Course, prepared: Prepared) -> Economy | None:

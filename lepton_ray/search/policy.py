@@ -9,7 +9,7 @@ is tried: that is what the final blend is chosen from.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -125,13 +125,14 @@ class PromotionPolicy:
                 yield Trial(name, family, config, rung=0)
         rng = np.random.default_rng([self.seed, len(started)])
         leaders = _leaders(seen.outcomes)
-        for family in _families_by_merit(seen.outcomes, rng):
+        for family in _families_by_merit(seen.outcomes, rng, behind if seen.spent >= LATE else ()):
             for turn in range(DRAWS):
                 drawn = self.draw(family, rng, leaders[family].trial.config if turn % 2 == 0 else None)
                 if drawn is not None and _signature(family, drawn) not in tried:
                     yield Trial(name, family, drawn, rung=0)
         for family, config in left:
-            yield Trial(name, family, config, rung=0)
+            if family not in behind or seen.spent < LATE:
+                yield Trial(name, family, config, rung=0)
 
     def _promotions(self, seen: Snapshot, name: str, takes: Takes) -> Iterator[Trial]:
         """From the highest rung down, so that what is nearest to its end is ended first."""
@@ -219,13 +220,15 @@ def _settled(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return found
 
 
-def _families_by_merit(outcomes: Sequence[Outcome], rng: np.random.Generator) -> list[str]:
+def _families_by_merit(
+    outcomes: Sequence[Outcome], rng: np.random.Generator, without: Collection[str] = ()
+) -> list[str]:
     """Families from a draw that prefers the better ones, two to one from rank to rank, and those tried less: what the
     next of many draws from one space can add falls with their number."""
     lowest: dict[str, float] = {}
     tried: dict[str, int] = {}
     for outcome in outcomes:
-        if outcome.error is not None:
+        if outcome.error is not None and outcome.trial.family not in without:
             name = outcome.trial.family
             lowest[name] = min(outcome.error, lowest.get(name, float("inf")))
             tried[name] = tried.get(name, 0) + 1
