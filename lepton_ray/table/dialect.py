@@ -121,8 +121,13 @@ def _regularity(rows: list[list[str]]) -> tuple[float, int]:
 
 
 def has_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names the columns: no number over numbers, unless a word stands over numbers too."""
+    """Whether the first row names the columns: no number over numbers, unless a word stands over numbers too.
+
+    0, 1, 2, … are names: those that pandas writes for columns that nobody named.
+    """
     first, rest = rows[0], rows[1:]
+    if len(first) > 1 and [cell.strip() for cell in first] == [str(number) for number in range(len(first))]:
+        return True
     if not rest:
         return not any(map(_is_number, first))
     against = False

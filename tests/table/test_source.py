@@ -47,6 +47,8 @@ def test_windows_line_ends_and_curly_quotes(tmp_path: Path) -> None:
     ("text", "header"),
     [
         ("0,1,2,risk\nA,6,x,1\nB,8,y,2\n", True),  # names that are numbers
+        ("0,1,2\nA,6,x\nB,8,y\n", True),  # the same without its target
+        ("1,0,2\n4,6,7\n5,8,9\n", False),
         ("a,b\nx,y\n", True),
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,2.8,virginica\n", False),
         ("2024-01-01,3\n2024-01-02,4\n", False),
