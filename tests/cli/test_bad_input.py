@@ -366,7 +366,12 @@ def test_every_verb_says_what_is_wrong(inside: Inside, place: Place, name: str) 
     check_said(place, name, inside(*place.words(VERBS[name].words), cwd=place.folder, temp=place.temp))
 
 
-@pytest.mark.parametrize("name", ["unknown option", "target constant", "too small a budget", "output is a file"])
+MORE_REAL_RUNS = ("unknown option", "too small a budget", "output is a file")
+
+
+@pytest.mark.parametrize(
+    "name", ["target constant", *(pytest.param(name, marks=pytest.mark.process) for name in MORE_REAL_RUNS)]
+)
 def test_the_real_process_refuses_a_run_alike(place: Place, name: str) -> None:
     """Exit codes 2, 3, 4 and 8, as JSON."""
     shutil.rmtree(place.out(name), ignore_errors=True)
