@@ -4,7 +4,6 @@ import pytest
 
 import lepton_ray
 
-
 ON_RAY = [name for name, module in lepton_ray._DOOR.items() if ".on_ray." in module]
 """Those that come with Ray's libraries."""
 
