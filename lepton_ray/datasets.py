@@ -11,7 +11,8 @@ free text, and a constant column. Both are drawn from ``numpy.random.default_rng
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ import pyarrow as pa
 
 from lepton_ray.errors import DataError
 from lepton_ray.table.fields import nearest
+from lepton_ray.table.place import BUILTIN
+from lepton_ray.table.source import Source, open_source
 
 SHIPPED = {
     "breast_cancer": ("diagnosis", "569 tumours, 30 measures of their cells; binary: malignant or benign."),
@@ -61,6 +64,18 @@ def load_builtin_dataset(name: str, *, rows: int = SIMULATED_ROWS, seed: int = 0
     simulate: dict[str, Callable[[int, np.random.Generator], dict[str, Any]]]
     simulate = {"financial-data": _financial_data, "crm-churn": _crm_churn}
     return Dataset(known, pa.table(simulate[known](rows, np.random.default_rng(seed))), *SIMULATED[known])
+
+
+def open_table(table: Any) -> Source:
+    """The table behind a path, a frame, or the name of a built-in one: ``builtin:breast_cancer``.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    if not isinstance(table, str | Path) or not str(table).startswith(BUILTIN):
+        return open_source(table)
+    dataset = load_builtin_dataset(str(table).removeprefix(BUILTIN))
+    return replace(open_source(dataset.frame), name=dataset.name)
 
 
 def _shipped(name: str) -> pa.Table:

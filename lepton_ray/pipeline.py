@@ -60,6 +60,8 @@ RAY_BYTES_PER_SECOND = 6e6
 TRIALS_MEMORY_SHARE = 0.8
 """Of the memory that is free: what the trials may take together, one on each core and two at least."""
 OBJECT_STORE_BYTES = 150 * 2**20
+LAST_MODULES = ("scipy.optimize", "lepton_ray.report.render")
+"""What blending and the report need: imported while the search goes on."""
 FIRST_FAMILIES = ("linear", "lightgbm")
 """Those of the first models, where nobody asked for others: their libraries are imported while the table is read."""
 
@@ -211,14 +213,14 @@ def ray_is_up(course: Course, session: Session) -> bool:
 def search(course: Course, hands: Hands, desk: Desk) -> None:
     """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short.
 
-    What the report needs is imported beside it, once there is a model: at the end every tenth of a second counts.
+    What comes after it is imported beside it, once there is a model: at the end every tenth of a second counts.
     """
     course.meter.enter("first models")
     session = hands.session
     worth = RAY_THERE_SECONDS if course.spec.serves else RAY_WORTH_SECONDS
     on_ray = session is not None and desk.search_end() - course.clock() >= worth
 
-    early = threading.Thread(target=import_module, args=("lepton_ray.report.render",), daemon=True)
+    early = threading.Thread(target=lambda: [import_module(name) for name in LAST_MODULES], daemon=True)
 
     def hand_over() -> bool:
         if course.asked_to_stop.is_set():

@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import gc
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -9,4 +10,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("patient"), max_examples=25)
 settings.load_profile("patient")
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays; it is not searched for garbage over and over again."""
+    gc.collect()
+    gc.freeze()

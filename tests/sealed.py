@@ -58,6 +58,11 @@ def parts(
     drop = (*without, *(name for name in TARGETS.values() if name != TARGETS[task]))
     types = {name: kind for name, kind in TYPES.items() if name not in without}
     plan: CleaningPlan = make_plan(profile_block(table), target=TARGETS[task], drop=drop, types=types)
+    return fitted(table, plan, family_name, seed) | {"example": ROW}
+
+
+def fitted(table: pa.Table, plan: CleaningPlan, family_name: str, seed: int = 1) -> dict[str, Any]:
+    """Everything that ``write_bundle`` wants, fitted on a table by a plan."""
     clean, labels = plan.clean(table), plan.labels(table)
     made_by = family(family_name)
     step = for_schema(plan.schema, made_by.view)
@@ -75,7 +80,7 @@ def parts(
         ),
         "facts": {"score": 0.9},
         "created": 1_700_000_000.0,
-        "example": ROW,
+        "example": {name: table[name][0].as_py() for name in plan.schema.names},
     }
 
 

@@ -177,9 +177,9 @@ def test_nothing_is_left_of_the_calls(walked: dict[str, Any]) -> None:
 
 FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"table": "none.csv"}, DataError, "none.csv"),
-    ({"budget": -1}, MoneyError, "is negative"),
 ]
 MORE_FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
+    ({"budget": -1}, MoneyError, "is negative"),
     ({"families": "forest"}, UsageError, "no model family 'forest'"),
     ({"out": "/proc/nothing"}, EnvironmentFault, "cannot be written"),
     ({"target": "leave"}, DataError, "no column 'leave'"),

@@ -12,8 +12,8 @@ import pyarrow.parquet as pa_parquet
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.files import new_file
 from lepton_ray.bundle.rows import check_names
+from lepton_ray.datasets import open_table
 from lepton_ray.errors import DataError, UsageError
-from lepton_ray.table.source import open_source
 
 Write = Callable[[pa.Table], None]
 
@@ -33,12 +33,12 @@ class Predicted:
 
 
 def predict_file(
-    bundle_folder: Path, table_path: Path, out_path: Path, keep: Sequence[str] = (), *, trust: Collection[str] = ()
+    bundle_folder: Path, table: str | Path, out_path: Path, keep: Sequence[str] = (), *, trust: Collection[str] = ()
 ) -> Predicted:
     """Predict every row of a table and write the answers beside the columns to keep: order kept, whole or not at all.
 
     Args:
-        trust: see ``Bundle.load``.
+        table: a path, or ``builtin:NAME``. trust: see ``Bundle.load``.
 
     Raises:
         UsageError: the name of the output says neither CSV nor Parquet.
@@ -51,7 +51,7 @@ def predict_file(
     if writer is None:
         raise UsageError(f"{out_path} ends neither in .csv nor in .parquet.", "The ending chooses the format.")
     bundle = Bundle.load(bundle_folder, trust=trust)
-    source = open_source(table_path)
+    source = open_table(table)
     rows = 0
     with new_file(out_path) as temporary, writer(temporary) as write:
         for block in source.blocks():

@@ -8,7 +8,7 @@ import typer
 
 def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
-    table: Annotated[str, typer.Argument(help="The table to predict, in any format that lepton run reads.")],
+    table: Annotated[str, typer.Argument(help="The table to predict: whatever lepton run reads, builtin:NAME too.")],
     out: Annotated[str, typer.Option(help="Where to write: FILE.csv or FILE.parquet.")],
     keep: Annotated[str, typer.Option(help="Columns of the table to keep beside the predictions: id,name.")] = "",
     trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
@@ -23,7 +23,7 @@ def predict(
     """
     from lepton_ray.bundle.predictor import predict_file
 
-    done = predict_file(Path(bundle), Path(table), Path(out), keep=names_of(keep), trust=names_of(trust))
+    done = predict_file(Path(bundle), table, Path(out), keep=names_of(keep), trust=names_of(trust))
     typer.echo(f"{done.rows:,} rows predicted into {done.path}", err=True)
     if done.rejected_path is not None:
         typer.echo(f"{done.rejected:,} ragged rows have no prediction; they lie in {done.rejected_path}", err=True)

@@ -13,7 +13,9 @@ from lepton_ray.table.place import require_there
 
 
 def profile(
-    table: Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), or a folder of them.")],
+    table: Annotated[
+        str, typer.Argument(help="CSV, TSV, Parquet, JSONL (also .gz), a folder of them, or builtin:NAME.")
+    ],
     target: Annotated[
         str | None, typer.Option(help="The column you want to know: plans for it, and looks for leaks.")
     ] = None,

@@ -11,7 +11,8 @@ from lepton_ray.cli.predict import names_of
 def refit(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
     table: Annotated[
-        str, typer.Argument(help="The table to learn from; it needs the bundle's columns and its target.")
+        str,
+        typer.Argument(help="The table to learn from, builtin:NAME too; it needs the bundle's columns and its target."),
     ],
     out: Annotated[str, typer.Option(help="Folder of the new bundle; must not exist yet.")],
     seed: Annotated[int, typer.Option(help="Seed of the fit.")] = 0,

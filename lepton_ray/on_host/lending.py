@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lepton_ray.table.cleaning import CleaningPlan
-from lepton_ray.table.source import open_source
-
 LENT_PREFIX = "lepton-table-"
 """Begins the name of the folder."""
 
@@ -21,6 +18,8 @@ def lend(given: Any, place: Path, role: str) -> str:
         return given
     if isinstance(given, Path):
         return str(given.expanduser())
+    from lepton_ray.table.cleaning import CleaningPlan  # with pyarrow and pandas, which a name can do without
+
     folder = place / role
     folder.mkdir()
     if isinstance(given, CleaningPlan | Mapping):
@@ -28,6 +27,8 @@ def lend(given: Any, place: Path, role: str) -> str:
         path.write_text(given.to_json() if isinstance(given, CleaningPlan) else json.dumps(dict(given)), "utf-8")
         return str(path)
     import pyarrow.parquet as pq
+
+    from lepton_ray.table.source import open_source
 
     source = open_source(given)
     path = folder / f"{source.name}.parquet"

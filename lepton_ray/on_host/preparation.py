@@ -16,7 +16,7 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from lepton_ray.datasets import load_builtin_dataset
+from lepton_ray import datasets
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.lending import lent_name
@@ -40,11 +40,10 @@ from lepton_ray.table.passes import (
     Split,
     Survey,
 )
-from lepton_ray.table.place import BUILTIN
 from lepton_ray.table.profile import Profile
 from lepton_ray.table.row_rules import rich
 from lepton_ray.table.schema import Kind
-from lepton_ray.table.source import Source, open_source
+from lepton_ray.table.source import Source
 from lepton_ray.table.splitting import (
     Census,
     Holdout,
@@ -203,11 +202,8 @@ def note_of(share: float, kept: int, rows: int) -> str | None:
 
 
 def open_table(table: str) -> Source:
-    """The table behind a path, a caller's frame, or one that ships with the package: ``builtin:breast_cancer``."""
-    if table.startswith(BUILTIN):
-        dataset = load_builtin_dataset(table.removeprefix(BUILTIN))
-        return replace(open_source(dataset.frame), name=dataset.name)
-    source, name = open_source(table), lent_name(table)
+    """The table behind a path or the name of a built-in one; one that a caller lent is named in the caller's words."""
+    source, name = datasets.open_table(table), lent_name(table)
     return source if name is None else replace(source, name=name)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, Bundle, write_bundle
 from lepton_ray.bundle.files import require_new
+from lepton_ray.datasets import open_table
 from lepton_ray.errors import DataError
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.search.evaluation import Labelled
-from lepton_ray.table.source import open_source
 
 FEWEST_ROWS = 10
 
@@ -26,7 +26,7 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         BundleError: ``out`` exists, found out before anything is fitted.
     """
     require_new(out)
-    raw = open_source(table).read()
+    raw = open_table(table).read()
     plan = bundle.plan
     if plan.problem.target not in raw.column_names:
         raise DataError(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from lepton_ray.search.bias import Judged
 from lepton_ray.training.metrics import Metric
@@ -159,6 +158,8 @@ def temperature_of(y: np.ndarray, probabilities: np.ndarray, weight: np.ndarray 
     Args:
         y: (n,) class codes; probabilities: (n, k).
     """
+    from scipy.optimize import minimize_scalar  # a quarter of a second, which the start of a run can do without
+
     logs = np.log(np.clip(probabilities, 1e-15, 1.0))
     weights = np.ones(len(y)) if weight is None else weight
 

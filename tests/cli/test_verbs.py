@@ -1,10 +1,13 @@
-"""One small run through the real command line, from exec to exit, and every verb on what it left."""
+"""One small run through the real command line, from exec to exit; another within this process, and every verb on it."""
 
 import csv
 import json
 import os
 import re
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +26,16 @@ from tests.outside import Done, text_of, until
 
 DEADLINE = 24.0
 """Short enough to do without Ray; nobody waits for it."""
-TRIALS = 4
+TRIALS = 3
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended, in the folder where it was started, and what other verbs said while it was under way."""
+    """A run that has ended, in the folder where it was started."""
 
     place: Path
     table: Path
     done: Done
-    meanwhile: dict[str, Done]
 
     @property
     def folder(self) -> Path:
@@ -48,38 +50,84 @@ class Run:
         return json.loads((self.folder / name).read_text())
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """It is asked to stop once it has carried out some trials, LightGBM among them, or comes to its end."""
-    place = tmp_path_factory.mktemp("verbs")
+def words_of(place: Path) -> list[Any]:
+    """A run of a table that is written there; it is meant to be asked to stop."""
     table = write(place / "table.csv", columns(1200))
+    words = [table, "--target", "left", "--drop", "row,value", "--families", "linear,lightgbm"]
+    return [*words, "--spend-it-all", "--deadline", f"{DEADLINE}s", "--no-serve", "--json"]
 
-    def learned() -> bool:
-        lines = "".join(text_of(path) for path in place.glob("lepton-runs/*/trials.jsonl"))
-        return lines.count("\n") >= TRIALS and "lightgbm" in lines
 
-    words = [table, "--target", "left", "--drop", "row,value", "--deadline", f"{DEADLINE}s", "--no-serve", "--json"]
-    with started("run", *words, cwd=place) as process:
-        until(lambda: learned() or not process.lives)
-        verbs = {"clean": ("--all", "--dry-run"), "receipt": tuple(path.name for path in place.glob("lepton-runs/*"))}
-        meanwhile = {verb: lepton(verb, *more, cwd=place, TMPDIR=str(place)) for verb, more in verbs.items()}
+def learned(place: Path) -> bool:
+    """Whether the run there has carried out some trials, LightGBM among them."""
+    lines = "".join(text_of(path) for path in place.glob("lepton-runs/*/trials.jsonl"))
+    return lines.count("\n") >= TRIALS and "lightgbm" in lines
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Run]:
+    """Those that have been made."""
+    return {}
+
+
+@contextmanager
+def asked_to_stop(place: Path) -> Iterator[None]:
+    """The run there, which goes on within this process, is asked to stop as by Ctrl-C once it has learned."""
+    over = threading.Event()
+
+    def ask() -> None:
+        until(lambda: learned(place) or over.is_set())
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before, asking = signal.signal(signal.SIGINT, signal.SIG_IGN), threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asking.join()
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def run(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Run:
+    """One run for all of the tests, within this process."""
+    if "inside" not in runs:
+        place = tmp_path_factory.mktemp("verbs")
+        words = words_of(place)
+        with asked_to_stop(place):
+            runs["inside"] = Run(place, words[0], inside("run", *words, cwd=place))
+        assert runs["inside"].done.code == 0, runs["inside"].done  # it is the supervisor that says 130
+    return runs["inside"]
+
+
+@pytest.mark.process
+def test_a_run_under_way_can_be_looked_at_is_not_cleaned_and_finishes_when_asked(tmp_path: Path) -> None:
+    words = words_of(tmp_path)
+    with started("run", *words, cwd=tmp_path) as process:
+        process.wait_for(lambda: learned(tmp_path))
+        verbs = {"clean": ("--all", "--dry-run"), "receipt": [path.name for path in tmp_path.glob("lepton-runs/*")]}
+        meanwhile = {verb: lepton(verb, *more, cwd=tmp_path, TMPDIR=str(tmp_path)) for verb, more in verbs.items()}
         process.send(signal.SIGINT)
         done = process.end()
     assert done.seconds <= DEADLINE
-    done.promised(done.code in (0, 130) and bool(done.result.get("report")))
-    return Run(place, table, done, meanwhile)
-
-
-def test_a_run_under_way_can_be_looked_at_is_not_cleaned_and_finishes_when_asked(run: Run) -> None:
-    run.done.promised(run.done.code == 130)  # and did not come to its end before
-    assert "nothing to remove" in run.meanwhile["clean"].out and "first models" in run.meanwhile["receipt"].out
-    assert "asked to stop" in run.done.result["stopped_because"]
-    assert Path(run.done.result["report"]).exists()
-    assert Bundle.load(run.bundle).id == run.done.result["bundle_id"]
+    done.promised(done.code == 130)  # and did not come to its end before
+    assert "nothing to remove" in meanwhile["clean"].out and "first models" in meanwhile["receipt"].out
+    run = Run(tmp_path, words[0], done)
+    assert "asked to stop" in done.result["stopped_because"] and Path(done.result["report"]).exists()
+    assert Bundle.load(run.bundle).id == done.result["bundle_id"]
     assert run.file("receipt.json")["closed"]
+    check_it_ends_with_one_object_within_its_wall(run)
+    check_it_leaves_its_folder_and_nothing_else(run)
 
 
-def test_a_run_ends_with_one_object_within_its_wall(run: Run) -> None:
+def test_a_run_within_this_process_leaves_the_same(run: Run) -> None:
+    run.done.promised("asked to stop" in run.done.result["stopped_because"])
+    check_it_ends_with_one_object_within_its_wall(run)
+    check_it_leaves_its_folder_and_nothing_else(run)
+
+
+def check_it_ends_with_one_object_within_its_wall(run: Run) -> None:
     result = run.done.result
     assert "Traceback" not in run.done.err, run.done
     assert list(result)[:15] == [
@@ -94,7 +142,7 @@ def test_a_run_ends_with_one_object_within_its_wall(run: Run) -> None:
     run.done.promised(result["score"] > 0.7 and result["trials"] >= TRIALS)
 
 
-def test_it_leaves_its_folder_and_nothing_else(run: Run) -> None:
+def check_it_leaves_its_folder_and_nothing_else(run: Run) -> None:
     assert {path.name for path in run.folder.iterdir()} == {
         *("spec.json", "plan.json", "profile.json", "trials.jsonl", "ledger.jsonl", "result.json", "receipt.json"),
         *("receipt.txt", "report.html", "driver.log", "bundle", "bundles"),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
@@ -16,6 +16,7 @@ from lepton_ray.features.numeric import raw_numbers
 from lepton_ray.features.state import join_state, split_state
 from lepton_ray.features.step import State, learn
 from lepton_ray.table.schema import Column, Kind, Schema
+from tests.examples import examples
 
 SCHEMA = Schema(
     (
@@ -77,7 +78,7 @@ def same_bits(a: Matrix, b: Matrix) -> bool:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(rows=rows, cut=st.integers(0, 12), data=st.data())
 def test_any_partition_in_any_order_gives_the_same_state(view, rows, cut, data) -> None:
     step = for_schema(SCHEMA, view)
@@ -91,7 +92,7 @@ def test_any_partition_in_any_order_gives_the_same_state(view, rows, cut, data) 
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(rows=rows, seen=rows)
 def test_a_row_does_not_depend_on_its_neighbours(view, rows, seen) -> None:
     step = for_schema(SCHEMA, view)

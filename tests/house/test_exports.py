@@ -4,8 +4,13 @@ import pytest
 
 import lepton_ray
 
+ON_RAY = [name for name, module in lepton_ray._DOOR.items() if ".on_ray." in module]
+"""Those that come with Ray's libraries."""
 
-@pytest.mark.parametrize("name", lepton_ray.__all__)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.ray if name in ON_RAY else ()) for name in lepton_ray.__all__]
+)
 def test_name_can_be_had(name: str) -> None:
     assert getattr(lepton_ray, name) is not None
 

@@ -85,6 +85,22 @@ def test_the_root_loads_nothing_heavy() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_nothing_loads_onnx_before_it_is_written() -> None:
+    early = [
+        str(file.relative_to(ROOT))
+        for file in FILES
+        for node in tree(file).body
+        if isinstance(node, ast.Import | ast.ImportFrom) and "onnx" in head_of(node)
+    ]
+    assert early == []
+
+
+def head_of(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """The packages that it imports."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    return {name.partition(".")[0] for name in names}
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     readers = {
         str(file.relative_to(ROOT))

@@ -9,8 +9,7 @@ ROOT = Path(__file__).parents[2] / "lepton_ray"
 FILES = sorted(ROOT.rglob("*.py"))
 
 
-def functions(file: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+def functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
@@ -21,9 +20,11 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_sizes(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
-    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), "a module says what it is"
-    for function in functions(file):
+    text = file.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 400
+    assert ast.get_docstring(tree), "a module says what it is"
+    for function in functions(tree):
         assert body_lines(function) <= 60, function.name
         arguments = (*function.args.posonlyargs, *function.args.args)
         given = [a for a in arguments if a.arg not in ("self", "cls") and not is_flag(a)]

@@ -12,7 +12,9 @@ from lepton_ray.models.family import Family
 from lepton_ray.models.registry import EXTRAS, FAMILIES, family, installed
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.exam if name in EXTRAS else ()) for name in FAMILIES]
+)
 def test_every_name_is_a_family_of_that_name(name: str) -> None:
     if name in EXTRAS:
         pytest.importorskip(EXTRAS[name], reason=f"needs the extra [{EXTRAS[name]}]")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_ray.errors import EnvironmentFault, MoneyError
@@ -21,6 +21,7 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.usage import Leg, Usage
+from tests.examples import examples
 
 MACHINE = MachinePrice(Dollars(97_531), 4, "a test's machine", "2026-01-01")
 
@@ -64,7 +65,7 @@ def check_books(ledger: Ledger, at: float | None = None) -> float:
 
 
 @given(st.lists(events, max_size=12), times)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_stages_partition_time_and_cost_rate_times_wall(history: list[tuple[Any, ...]], at: float) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         ledger = Ledger.create(Path(folder, "l.jsonl"), "r1", MACHINE, 0.0)
@@ -78,7 +79,7 @@ def test_stages_partition_time_and_cost_rate_times_wall(history: list[tuple[Any,
 
 
 @given(st.lists(events, min_size=1, max_size=8))
-@settings(max_examples=12, deadline=None)
+@examples(12)
 def test_a_file_cut_at_any_byte_opens_and_invents_no_money(history: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         path = Path(folder, "l.jsonl")
@@ -100,7 +101,7 @@ def test_a_file_cut_at_any_byte_opens_and_invents_no_money(history: list[tuple[A
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_another_process_goes_on_after_a_torn_line(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         path = Path(folder, "l.jsonl")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lepton_ray.money.budget import Budget
@@ -17,6 +17,7 @@ from lepton_ray.money.meter import Meter
 from lepton_ray.money.prices import machine_price
 from lepton_ray.money.receipt import Receipt, swap_receipt
 from lepton_ray.money.usage import Leg
+from tests.examples import examples
 
 BUNDLE = "ab" * 32
 
@@ -173,7 +174,7 @@ class Tags(HTMLParser):
 
 @given(st.text(min_size=1, max_size=30))
 @example("<img src=x onerror=alert(1)>")
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_names_stay_text_in_html(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Receipt.from_ledger(a_run(Path(folder, "l.jsonl"), name).ledger, bundle="<script>").to_html()
@@ -215,7 +216,7 @@ def test_a_clock_that_jumps_back_cannot_end_a_trial_before_it_starts(meter: Mete
 
 
 @given(st.lists(st.floats(min_value=0, max_value=20), max_size=12))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_a_run_that_ends_at_its_wall_held_it(lengths: list[float]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.create(Path(folder, "l.jsonl"), "r1", machine_price(3), 0.0)

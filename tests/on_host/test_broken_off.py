@@ -54,7 +54,7 @@ def writes(stage: Stage) -> list[str]:
     return writes_of(lambda done: Life(stage.folder, stage.bundles, done).live())
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.exam) for part in range(1, PARTS))])
 def test_a_run_that_dies_at_any_write_goes_on(stage: Stage, writes: list[str], part: int) -> None:
     assert len(writes) > 30 * PARTS and {"write", "fsync", "rename", "replace", "symlink"} <= set(writes)
     for last in range(part, len(writes), PARTS):

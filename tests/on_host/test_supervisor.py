@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +19,25 @@ from lepton_ray.money.ledger import Ledger
 from lepton_ray.on_host import broken, processes
 from lepton_ray.on_host.pulse import Pulse
 from lepton_ray.on_host.supervisor import ECHO_SECONDS
+from tests.on_host import supervised
 from tests.on_host.supervised import MARGIN, Run, check_handed_over, check_nothing_is_left, check_within_its_wall
 from tests.outside import Done, check_nobody_is_left, text_of, until
 
-AT_ONCE = 7
 HEIR_SECONDS = 5.0
 KEYS = (
     "run bundle task metric score score_interval baseline_score spent_usd budget_usd wall_seconds"
     " deadline_seconds trials stopped_because report endpoint"
 ).split()
-TRIALS = ["stopped", "gil", "deaf", "hoard", "daemon", "daemon_and_hang"]
-WATCHED = {trial: {"task": trial, "lease": 0.5} for trial in TRIALS} | {"hoard": {"task": "hoard"}}
-UNWATCHED: dict[str, dict[str, Any]] = {
-    **{trial: {"task": trial, "notes": 2} for trial in ("stopped", "gil", "deaf")},
-    "daemon_and_hang": {"task": "daemon_and_hang", "notes": 3},
-    "hoard": {"task": "hoard", "end": "sleep", "notes": 2},
-    "daemon": {"task": "daemon_and_die", "end": "sleep", "notes": 3},
-    "driver stopped": {"end": f"signal:{int(signal.SIGSTOP)}", "notes": 1},
-    "driver's daemon": {"end": "daemon", "notes": 2},
-}
-ENDS = [
-    ("fail", False, 3, "The table is odd."),
-    ("fail", True, 3, "The table is odd."),
-    ("exit:2", False, 2, "exit code 2"),
-    ("exit:7", True, 7, "exit code 7"),
-    ("exit:1", False, 5, "exit code 1"),
-    ("exit:1", True, 0, "exit code 1"),
-    ("signal:11", False, 5, "SIGSEGV"),
-    ("signal:9", True, 0, "SIGKILL"),
-    ("done", False, 5, "without a model"),
-]
+WATCHED = ("hoard", "daemon_and_hang")
+UNWATCHED = ("gil", "daemon", "driver stopped", "driver's daemon")
+ENDS = ("fail True", "exit:1 True", "signal:9 True", "done False")
+"""A part of them; the others: test_supervisor_more.py."""
 ALONE: dict[str, dict[str, Any]] = {
-    **{f"unwatched {name}": scenario for name, scenario in UNWATCHED.items()},
+    **{f"unwatched {name}": supervised.UNWATCHED[name] for name in UNWATCHED},
     "never arms": {"arm": False, "seal": False, "end": "sleep", "flags": ("--json", "--deadline", "4s")},
     "no model": {"seal": False, "end": "sleep", "notes": 1},
-    **{f"watched {name}": scenario for name, scenario in WATCHED.items()},
-    **{f"{end} {seal}": {"end": end, "seal": seal} for end, seal, _, _ in ENDS},
+    **{f"watched {name}": supervised.WATCHED[name] for name in WATCHED},
+    **{name: supervised.ENDS[name].scenario for name in ENDS},
     "json": {},
     "plain": {"flags": (), "json": False},
     "nothing to do": {"arm": False, "seal": False, "end": "exit:0"},
@@ -67,16 +50,8 @@ ALONE: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module", autouse=True)
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[tuple[Run, Done]]]]:
     """All of them, some at a time: they mostly sleep, while the tests that need somebody go on."""
-    folder = tmp_path_factory.mktemp("alone")
-
-    def whole(name: str) -> tuple[Run, Done]:
-        run = Run.start(folder / re.sub(r"\W", "_", name), **ALONE[name])
-        with run.process:
-            return run, run.end()
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {name: pool.submit(whole, name) for name in ALONE}
-        pool.shutdown(cancel_futures=True)
+    with supervised.side_by_side(tmp_path_factory.mktemp("alone"), ALONE) as runs:
+        yield runs
 
 
 @pytest.fixture
@@ -234,15 +209,9 @@ def test_a_driver_that_never_arms_meets_the_provisional_wall(alone) -> None:
     assert done.result["exit_code"] == 4
 
 
-@pytest.mark.parametrize("end, seal, code, told", ENDS)
-def test_a_drivers_end_is_passed_on_in_words(alone, end: str, seal: bool, code: int, told: str) -> None:
-    run, done = alone[f"{end} {seal}"].result()
-    assert done.code == code
-    assert told in (done.result["error"] if code else done.result["stopped_because"])
-    assert code == 0 or done.result["exit_code"] == code
-    assert seal == ("bundle" in done.result)
-    assert "Traceback" not in done.err
-    check_nothing_is_left(run)
+@pytest.mark.parametrize("name", ENDS)
+def test_a_drivers_end_is_passed_on_in_words(alone, name: str) -> None:
+    supervised.check_passed_on(name, *alone[name].result())
 
 
 def test_a_run_that_had_nothing_to_do_says_nothing(alone) -> None:
@@ -258,23 +227,14 @@ def test_an_endpoint_that_ends_by_itself(alone, name: str, code: int) -> None:
     assert ("SIGKILL" in done.err) == (code == 7)
 
 
-@pytest.mark.parametrize("trial", TRIALS)
+@pytest.mark.parametrize("trial", WATCHED)
 def test_a_hostile_trial_ends_at_its_lease_and_the_driver_goes_on(alone, trial: str) -> None:
-    run, done = alone[f"watched {trial}"].result()
-    check_nothing_is_left(run)
-    result = check_handed_over(run, done)
-    expected = {"hoard": "failed", "daemon": "done"}.get(trial, "killed")
-    assert result["trials"]["status"] == expected
-    assert result["stopped_because"] == "the next cent is not worth it"
+    supervised.check_ended_at_its_lease(trial, *alone[f"watched {trial}"].result())
 
 
-@pytest.mark.parametrize("trial", list(UNWATCHED))
+@pytest.mark.parametrize("trial", UNWATCHED)
 def test_at_the_wall_everything_ends_and_the_best_so_far_is_handed_over(alone, trial: str) -> None:
-    run, done = alone[f"unwatched {trial}"].result()
-    check_nothing_is_left(run)
-    result = check_handed_over(run, done)
-    check_within_its_wall(run, done)
-    assert "deadline was reached and the driver did not finish in time" in result["stopped_because"]
+    supervised.check_ended_at_the_wall(*alone[f"unwatched {trial}"].result())
 
 
 def test_a_killed_supervisor_leaves_the_second_of_its_death_and_its_heir_the_folder(start) -> None:

@@ -19,6 +19,7 @@ from lepton_ray.report.settle import settle
 from tests.report.report_example import binary_facts, receipt_of, regression_facts, search
 
 HOSTILE = "</script><img src=x onerror=alert(1)>$\\frac{<!--receipt-->\x00\u202e\ud800\n&amp;\"'{{ 7*7 }}"
+CHOSEN = "that earns most by the value you gave, on"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -316,22 +317,32 @@ def test_colours_can_be_told_from_the_paper_in_both_schemes() -> None:
     ("bound", "called"),
     [(0.2, "is called “malignant” from a probability of 20.0 % up"), (0.0, "Every row is"), (2.0, "No row is")],
 )
-def test_the_counts_are_those_of_the_bundle_and_say_who_chose_its_threshold(bound: float, called: str) -> None:
-    facts = replace(binary_facts(), threshold=bound)
-    assert facts.held_out is not None and facts.measurement is not None
-    text, chosen = words_of(facts), "that earns most by the value you gave, on rows that are not counted here"
-    assert called in text and chosen in text and "its endpoint decides the same way" in text
+def test_the_counts_are_those_of_the_bundle_and_say_who_chose_its_threshold(
+    binary: ReportFacts, bound: float, called: str
+) -> None:
+    facts = replace(binary, threshold=bound)
+    assert facts.held_out is not None
+    text = words_of(facts)
+    assert called in text and f"{CHOSEN} rows that are not counted here" in text
     assert "Here the likelier class counts as named (accuracy)" in text
+    assert "its endpoint decides the same way" in text
     named, y = facts.held_out.values[:, 1] >= bound, facts.held_out.y
     table = story.confusion(facts)
     assert table is not None and [rows for rows, _ in table.cells[1]] == [
         (~named & (y == 1)).sum(),
         (named & (y == 1)).sum(),
     ]
-    alone = replace(facts, measurement=replace(facts.measurement, how="cross_validation"))
-    assert "on these same rows, so expect a little less" in words_of(alone)
-    plain = words_of(replace(facts, threshold=0.5))
-    assert chosen not in plain and "likelier class counts" not in plain and "from a probability of 50.0 % up." in plain
+
+
+def test_a_threshold_chosen_on_the_rows_that_are_counted_says_so(binary: ReportFacts) -> None:
+    assert binary.measurement is not None
+    alone = replace(binary, threshold=0.2, measurement=replace(binary.measurement, how="cross_validation"))
+    assert f"{CHOSEN} these same rows, so expect a little less" in words_of(alone)
+
+
+def test_a_threshold_that_nobody_chose(binary: ReportFacts) -> None:
+    plain = words_of(replace(binary, threshold=0.5))
+    assert CHOSEN not in plain and "likelier class counts" not in plain and "from a probability of 50.0 % up." in plain
 
 
 @pytest.mark.parametrize(
@@ -347,8 +358,9 @@ def test_the_counts_are_those_of_the_bundle_and_say_who_chose_its_threshold(boun
         ("held_out", {"weight": "size"}, "counts by its weight, the column “size”", "whole groups"),
     ],
 )
-def test_it_says_which_rows_measured_the_score(how: str, roles: dict[str, str], said: str, unsaid: str) -> None:
-    facts = binary_facts()
-    assert facts.measurement is not None
-    told = " ".join(story.measured(replace(facts, measurement=replace(facts.measurement, how=how, folds=5, **roles))))
+def test_it_says_which_rows_measured_the_score(
+    binary: ReportFacts, how: str, roles: dict[str, str], said: str, unsaid: str
+) -> None:
+    assert binary.measurement is not None
+    told = " ".join(story.measured(replace(binary, measurement=replace(binary.measurement, how=how, folds=5, **roles))))
     assert said in told and (not unsaid or unsaid not in told)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_ray.money.budget import Budget
@@ -18,6 +18,7 @@ from lepton_ray.search.desk import LEASE_FACTOR, LONGEST_AFTERWARDS, SHORTEST_LE
 from lepton_ray.search.policy import PromotionPolicy, Stop, Wait
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial, beats
+from tests.examples import examples
 
 ONE = (Rung(None, 5),)
 TWO = (Rung(100, 1), Rung(None, 1))
@@ -135,7 +136,7 @@ def test_a_lease_is_a_multiple_of_the_forecast_and_never_reaches_beyond_the_sear
     assert take(late, 50.0).lease.until == late.search_end() == 55.0
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.floats(8.0, 120.0),
     st.floats(0.01, 20.0),
@@ -196,7 +197,7 @@ def test_the_error_to_beat_is_the_best_at_the_same_rung() -> None:
     assert take(found, 4.0).beat == (0.35,), "on fewer rows, too, for models are compared as they are"
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.none() | st.sampled_from([0.1, 0.2, 0.3, 0.4]), st.integers(1, 5))),
     st.integers(1, 3),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_ray.search.bias import Judged
@@ -19,6 +19,7 @@ from lepton_ray.search.ensemble import (
     temperature_of,
 )
 from lepton_ray.training.metrics import METRICS
+from tests.examples import examples
 
 RMSE, AUC, LOSS = METRICS["rmse"], METRICS["roc_auc"], METRICS["log_loss"]
 WIDE = Room()
@@ -63,7 +64,7 @@ def test_noise_does_not_join_by_chance() -> None:
     assert found.shares == (("sure", 1.0),)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(1, 12), st.floats(0.5, 8.0), st.floats(0.0005, 0.01), st.integers(1, 5), st.integers(0, 1000))
 def test_the_room_binds_and_the_best_is_never_refused(
     count: int, refit: float, row: float, members: int, seed: int

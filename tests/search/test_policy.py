@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait, interleave, near
 from lepton_ray.search.trial import BROKEN_OFF, DONE, FAILED, KILLED, PARTIAL, Outcome, Trial
+from tests.examples import examples
 
 ALWAYS = lambda trial: True  # noqa: E731
 NEVER = lambda trial: False  # noqa: E731
@@ -65,7 +66,7 @@ class Play:
 ends = st.tuples(st.integers(0, 3), st.none() | st.floats(0, 1), st.sampled_from([DONE, PARTIAL, FAILED, KILLED]))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(ends, max_size=80), st.integers(1, 4), st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_over_any_history(story: list[tuple[int, float | None, str]], workers: int, last_rung: int, seed: int) -> None:
     play = Play(policy(last_rung, seed=seed))

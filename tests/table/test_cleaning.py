@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_ray import datasets
@@ -17,6 +17,7 @@ from lepton_ray.table.finding import Finding
 from lepton_ray.table.profile import profile_block
 from lepton_ray.table.schema import Kind, Task
 from lepton_ray.table.source import open_source
+from tests.examples import examples
 
 RNG = np.random.default_rng(0)
 
@@ -52,7 +53,7 @@ def test_a_block_is_cleaned_as_its_rows_are() -> None:
     assert pa.concat_tables([plan.clean(row) for row in served]).to_pylist() == whole.slice(0, 50).to_pylist()
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     st.lists(st.one_of(st.none(), st.text(max_size=12), st.sampled_from(["1,5", "1.0", "NA", "1/2/2020"])), min_size=1)
 )

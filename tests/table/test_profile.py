@@ -10,13 +10,14 @@ from functools import reduce
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_ray.errors import DataError
 from lepton_ray.table import sums, tally
 from lepton_ray.table.hashing import hash_values
 from lepton_ray.table.profile import merge, profile_block, quantiles
+from tests.examples import examples
 
 CELLS = st.sampled_from(
     ["", " ", "NA", "none", "1", "1.0", "2.5", "-3", "1,200", "3,5", "$4", "5 %", "1e300", "-1e300", "1e-300", "inf"]
@@ -39,7 +40,7 @@ def table(rows: list[tuple[object, ...]]) -> pa.Table:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(ROWS, st.randoms(use_true_random=False), st.integers(1, 9))
 def test_any_partition_in_any_order_gives_the_same_profile(
     rows: list[tuple[object, ...]], rng: random.Random, parts: int
@@ -75,7 +76,7 @@ def test_partition_does_not_matter_beyond_the_bounds_either(monkeypatch: pytest.
     assert whole.duplicates == pytest.approx(20_000 - distinct, rel=0.1)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 1000)), max_size=50))
 def test_sums_are_exact(pairs: list[tuple[float, int]]) -> None:
     numbers = np.array([number for number, _ in pairs], dtype=np.float64)

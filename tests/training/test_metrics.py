@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -13,6 +13,7 @@ from lepton_ray.report import wording
 from lepton_ray.table import target
 from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS, bootstrap_interval, default_metric, metric_named
+from tests.examples import examples
 
 scores = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]) | st.floats(0.0, 1.0)
 weights = st.sampled_from([0.5, 1.0, 2.0, 3.25])
@@ -38,7 +39,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", BINARY)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(rows=st.lists(st.tuples(st.integers(0, 1), scores, weights), min_size=2, max_size=40))
 def test_two_classes_as_scikit_learn(name, rows) -> None:
     y, p, weight = (np.array(column) for column in zip(*rows, strict=True))
@@ -52,7 +53,7 @@ def test_two_classes_as_scikit_learn(name, rows) -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(rows=st.lists(st.tuples(values, values, weights), min_size=2, max_size=40))
 def test_values_as_scikit_learn(name, rows) -> None:
     y, p, weight = (np.array(column) for column in zip(*rows, strict=True))
@@ -63,7 +64,7 @@ def test_values_as_scikit_learn(name, rows) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(seed=st.integers(0, 10**6))
 def test_three_classes_as_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
