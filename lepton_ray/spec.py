@@ -238,6 +238,8 @@ def _read_spec(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
         raise UsageError(f"The spec {path} cannot be read: {reason}.", "Check the path.") from None
+    except RecursionError:
+        raise UsageError(f"The spec {path} is nested too deeply.", "Mend it: one 'key: value' a line.") from None
     except (yaml.YAMLError, json.JSONDecodeError) as fault:
         line = fault.lineno if isinstance(fault, json.JSONDecodeError) else _line_of(fault)
         form = "JSON" if path.endswith(".json") else "YAML"

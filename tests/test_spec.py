@@ -191,6 +191,7 @@ def test_what_is_wrong_is_named_with_a_way_to_mend_it(name: str) -> None:
         (None, "No such file"),
         ("a: [1\n", "is not YAML in line 2"),
         ("- a\n", "holds no keys"),
+        ("[" * 600, "is nested too deeply"),
         ("", "holds no keys"),
         ("tabel: x\n", "unknown key 'tabel'"),
         ("target: {a: 1}\ntable: x\n", "--target is {'a': '1'}"),

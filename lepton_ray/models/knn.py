@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from lepton_ray.features.graph import Type, Wire, Wires, beside, where
 from lepton_ray.features.matrix import Floats, Matrix
@@ -21,6 +20,7 @@ from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.nearness import Lens, Points, shares_of
 from lepton_ray.models.relevance import learned_factors, learning_work, targets_of
 from lepton_ray.models.stored import read_model, write_model
+from lepton_ray.models.threads import one_thread
 from lepton_ray.table.schema import Kind, Problem, Task
 from lepton_ray.training.metrics import METRICS
 
@@ -61,7 +61,7 @@ class KNNModel:
 
     def predict(self, X: Matrix) -> Floats:
         said = np.empty((len(X), max(len(self.prior), 1)))
-        with threadpool_limits(1):
+        with one_thread():
             for place, votes in _nearest(self.lens, self.points, X, self.k):
                 said[place] = self.said(votes, self.k, self.smoothing)
         return said if len(self.prior) else said[:, 0]
@@ -155,7 +155,7 @@ class KNNFamily:
         batch = train.counted()
         order = np.random.default_rng(seed).permutation(len(batch))[: settings["rows"]]
         batch = Batch(batch.X.rows(order), batch.y[order])
-        with threadpool_limits(1):
+        with one_thread():
             targets = targets_of(batch, problem, settings["target"])
             factors = learned_factors(
                 batch.X, targets, batch.weights(), rounds=settings["rounds"], gain=_GAIN, stop=stop

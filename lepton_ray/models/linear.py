@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
@@ -24,6 +23,7 @@ from lepton_ray.models.family import Batch, Config, Stop
 from lepton_ray.models.linear_fit import Design, descend, design, logistic_loss, softmax_loss, solve_ridge, squared_loss
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import Scale, scale_for
+from lepton_ray.models.threads import one_thread
 from lepton_ray.table.schema import Kind, Problem, Task
 
 _DEFAULTS: Config = {"C": 1.0, "target": "plain", "iterations": 300}
@@ -125,7 +125,7 @@ class LinearFamily:
         settings = _DEFAULTS | config
         how = {"strength": settings["C"], "most": settings["iterations"]}
         batch = train.counted()
-        with threadpool_limits(1), design(batch.X, threads) as rows:
+        with one_thread(), design(batch.X, threads) as rows:
             if problem.task is Task.REGRESSION:
                 return _fit_values(batch, rows, stop, settings["target"], how)
             return _fit_classes(batch, rows, stop, len(problem.classes), how)

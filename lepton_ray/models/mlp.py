@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
@@ -27,6 +25,7 @@ from lepton_ray.models.mlp_rows import Inputs, Reading, reading_of
 from lepton_ray.models.mlp_space import network_work, portfolio, sampled, settled
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.target import needs_mean, scale_for
+from lepton_ray.models.threads import one_thread
 from lepton_ray.table.schema import Kind, Problem, Task
 from lepton_ray.training.metrics import METRICS
 
@@ -62,7 +61,7 @@ class MLPModel:
 
         BLAS keeps to one thread: two of them, spinning on busy cores, took 1.5 s for 4,490 rows instead of 0.09 s.
         """
-        with _blas().limit(limits=1, user_api="blas"):
+        with one_thread():
             return self._scores(inputs)
 
     def _scores(self, inputs: Inputs) -> Floats:
@@ -151,12 +150,6 @@ class MLPFamily:
         reading = Reading.from_facts(facts["reading"], arrays.pop("knots"), arrays.pop("places"))
         meaning = Meaning.from_facts(facts["meaning"])
         return MLPModel(reading, arrays, facts["bend"], meaning, facts["epochs"], facts["shares"])
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """The libraries found once: looking for them takes as long as half a prediction."""
-    return ThreadpoolController()
 
 
 def said(meaning: Meaning, found: Floats) -> Floats:

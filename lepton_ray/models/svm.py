@@ -17,7 +17,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from threadpoolctl import threadpool_limits
 
 from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
@@ -28,6 +27,7 @@ from lepton_ray.models.relevance import Kernel, distinct, learned_factors, learn
 from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.models.svm_fit import Bend, Machine, Odds, hinge, insensitive, left_out, machine_of, odds_of, on_the_way
 from lepton_ray.models.target import Scale, scale_for
+from lepton_ray.models.threads import one_thread
 from lepton_ray.table.schema import Kind, Problem, Task
 from lepton_ray.training.metrics import METRICS
 
@@ -76,7 +76,7 @@ class SVMModel:
     def predict(self, X: Matrix) -> Floats:
         k = max(len(self.present), 1)
         said = np.empty((len(X), k))
-        with threadpool_limits(1):
+        with one_thread():
             for place, block in self.lens.blocks(X):
                 scores = self.kernel.likeness(block) @ self.says + self.bias
                 said[place] = self._meant(scores)[: place.stop - place.start]
@@ -173,7 +173,7 @@ class SVMFamily:
     ) -> SVMModel:
         settings = _DEFAULTS | config
         batch = first_rows(distinct(train.counted(), seed), settings["rows"])
-        with threadpool_limits(1):
+        with one_thread():
             targets = targets_of(batch, problem, settings["target"])
             factors = learned_factors(
                 batch.X, targets, batch.weights(), rounds=settings["rounds"], gain=settings["gain"], stop=stop
