@@ -1,8 +1,9 @@
 """The receipt: what a run cost, line by line, as a value, a text and a section of HTML. It knows no file and no clock.
 
 Billed lines and ``unexplained`` add up to the total, and the total is rate x wall, to the micro-dollar; so do the legs
-of a run that was broken off and taken up again. Attributed lines say which trials the search paid for; ``overhead`` is
-what its stages were billed beyond that. An endpoint that served after the run is a line of its own, outside the total.
+of a run that was broken off and taken up again. Attributed lines say which trials the search paid for, and which models
+were fitted again in the end; ``overhead`` is what the search's stages were billed beyond its trials. An endpoint that
+served after the run is a line of its own, outside the total.
 """
 
 import time
@@ -17,7 +18,7 @@ from lepton_ray.money.ledger import UNEXPLAINED, Ledger
 from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.usage import Charge, Leg
 
-SEARCH = "search"
+SEARCH, FINISH = "search", "finish"
 OPENS, CLOSES = "<!--receipt-->", "<!--/receipt-->"
 
 
@@ -75,6 +76,7 @@ class Receipt:
     bundle: str | None
     closed: bool
     legs: tuple[LegLine, ...] = ()
+    refits: tuple[TrialLine, ...] = ()
 
     @classmethod
     def from_ledger(
@@ -88,6 +90,7 @@ class Receipt:
         charges = ledger.charges(at)
         billed = [charge for charge in charges if charge.book == "billed"]
         attributed = [charge for charge in charges if charge.book == "attributed"]
+        searched = [charge for charge in attributed if charge.stage != FINISH]
         endpoint = [charge for charge in charges if charge.book == "endpoint"]
         wall = billed[-1].ended if billed else 0.0  # not a sum of spans, whose float error could break a deadline
         noted = ledger.notes.get("budget")
@@ -99,8 +102,9 @@ class Receipt:
             machine=ledger.machine,
             stages=_stage_lines(charge for charge in billed if charge.stage != UNEXPLAINED),
             unexplained=_line(UNEXPLAINED, [charge for charge in billed if charge.stage == UNEXPLAINED]),
-            trials=_trial_lines(attributed),
-            overhead=_overhead(billed, attributed),
+            trials=_trial_lines(searched),
+            refits=_trial_lines(charge for charge in attributed if charge.stage == FINISH),
+            overhead=_overhead(billed, searched),
             total=StageLine("total", wall, Dollars.total(charge.dollars for charge in billed)),
             endpoint=_line("endpoint", endpoint) if endpoint else None,
             budget=budget,
@@ -130,6 +134,7 @@ class Receipt:
             "unexplained": _stage_dict(self.unexplained),
             "legs": [_leg_dict(line) for line in self.legs],
             "trials": [_trial_dict(line) for line in self.trials],
+            "refits": [_trial_dict(line) for line in self.refits],
             "attributed_usd": float(self.attributed),
             "overhead_usd": float(self.overhead),
             "spent_usd": float(self.total.dollars),
@@ -243,6 +248,8 @@ def _rows(receipt: Receipt) -> Iterator[Row]:
         yield from _leg_rows(receipt.legs)
     for trial in receipt.trials:
         yield "trial", f"  trial {trial.trial}", trial.seconds, trial.dollars, trial.sentence
+    for refit in receipt.refits:
+        yield "refit", f"  refit {refit.trial}", refit.seconds, refit.dollars, refit.sentence
     yield "overhead", "  overhead", None, receipt.overhead, "of the search: billed, but no trial's"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lepton_ray.bundle.manifest import Manifest
+from lepton_ray.money.receipt import FINISH
 from lepton_ray.on_host import blending, finishing
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.preparation import Prepared
@@ -73,7 +74,7 @@ def conclude(
             family=outcome.trial.family,
             driver="host",
             outcome=DONE if complete else PARTIAL,
-            stage=course.meter.ledger.stage or "finish",
+            stage=FINISH,
         )
 
     recipe = chosen(in_turn)

@@ -71,6 +71,18 @@ def test_a_receipt_adds_up(meter: Meter) -> None:
     assert receipt.attributed + receipt.overhead == search and receipt.overhead > Dollars(0)
 
 
+def test_models_that_were_fitted_again_are_no_trials(meter: Meter) -> None:
+    before = Receipt.from_ledger(meter.ledger)
+    meter.enter("finish")
+    meter.trial("t2-dev", started=52.0, cpus=1, family="lightgbm", driver="host", outcome="done", stage="finish")
+    receipt = Receipt.from_ledger(meter.ledger)
+    assert receipt.trials == before.trials and receipt.overhead == before.overhead and not before.refits
+    (line,) = receipt.refits
+    assert (line.trial, line.family, line.outcome) == ("t2-dev", "lightgbm", "done")
+    assert line.seconds == pytest.approx(6.2) and line.dollars == receipt.machine.share(1, 6.2)
+    assert "refit t2-dev" in receipt.to_text() and receipt.to_dict()["refits"][0]["trial"] == "t2-dev"
+
+
 def test_a_trials_spells_are_one_line(meter: Meter) -> None:
     first, second = Receipt.from_ledger(meter.ledger).trials
     assert (first.trial, first.seconds, first.driver, first.outcome) == ("t1", 3.0, "ray", "best")
