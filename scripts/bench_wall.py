@@ -6,8 +6,8 @@ dollars, billed and by the outside clock, against the budget; whether the model 
 cores was busy, and how much of them was in fits and scores of trials that came to something. What is in FILE already is
 skipped. ``--table`` prints what FILE says. ``--seconds 60,300 --walls deadline`` is the exam of the overhead.
 
-CPU is sampled from /proc five times a second. A trial's share is what the process gained, between its beginning and its
-end as trials.jsonl has them, that gained most and is no other trial's at that time.
+CPU is sampled from /proc ten times a second and held against the stamps of trials.jsonl and of the ledger; see
+``benching.overhead``: each row has an account of every core second that was asked for.
 """
 
 import argparse
@@ -16,23 +16,20 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 from bench_search import environment
-from benching import clock, lines
+from benching import clock, lines, overhead
 from benching.summary import grid
 from benching.tables import METRIC, TABLES, Table, hold_out
 
 A_SECOND = 0.0001
-EVERY = 0.2
+EVERY = 0.1
 SIX = "german_credit,telco_churn,online_shoppers,hotel_bookings,diabetes_readmission,flights"
 WALLS = {"deadline": 1.0, "dollars": 4.0}
 """The wall that is to hold, and how many times the seconds the deadline is."""
-Span = tuple[float, float]
 
 
 def command(stage: argparse.Namespace, files: tuple[Path, Path], table: Table, line: lines.Line) -> list[str]:
@@ -57,16 +54,17 @@ def run_one(line: lines.Line, stage: argparse.Namespace) -> lines.Line:
         took = clock.timed(words, Path(place, "run-log"), cap=5 * seconds, env=environment(ours=True), every=EVERY)
         printed = Path(place, "run-log.out").read_text()
         told: dict[str, Any] = json.loads(printed) if printed.strip() else {}
-        log = out / "trials.jsonl"
-        trials = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
+        trials, ledger = ([*map(json.loads, log_lines(out / name))] for name in ("trials.jsonl", "ledger.jsonl"))
         said = Path(place, "run-log.err").read_text(errors="replace").strip().splitlines()
     used = [one for one in trials if one["error"] is not None]
-    core_seconds, budget = stage.cores * took.seconds, seconds * A_SECOND
+    stages, asked, budget = overhead.stages_of(ledger), WALLS[line["wall"]] * seconds, seconds * A_SECOND
+    core_seconds = stage.cores * took.seconds
+    account = overhead.account(took, trials, stages, cores=stage.cores, wall=asked)
     return {
         **line,
         "code": took.code,
         "outside_seconds": round(took.seconds, 3),
-        "of_seconds": took.seconds / (WALLS[line["wall"]] * seconds),
+        "of_seconds": took.seconds / asked,
         "of_dollars": max(told.get("spent_usd") or 0.0, took.seconds * A_SECOND) / budget,
         "billed_of_dollars": (told.get("spent_usd") or 0.0) / budget,
         "metric": held.metric,
@@ -76,7 +74,8 @@ def run_one(line: lines.Line, stage: argparse.Namespace) -> lines.Line:
         "trials": len(trials),
         "stopped_because": told.get("stopped_because") or (said[-1][:300] if said else None),
         "cores_busy": took.cpu_seconds / core_seconds,
-        "cores_in_trials": sum(gained(took.samples, [span_of(one) for one in used])) / core_seconds,
+        "cores_in_trials": overhead.in_trials(account) * stage.cores * asked / core_seconds,
+        "account": account,
         "trials_say": sum(one["fit_seconds"] or 0.0 for one in used) / core_seconds,
         "processes_left": took.left,
         "others": round(took.others, 3),
@@ -84,34 +83,14 @@ def run_one(line: lines.Line, stage: argparse.Namespace) -> lines.Line:
     }
 
 
+def log_lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
 def beats(metric: str, score: float | None, constant: float | None) -> bool:
     if score is None or constant is None:
         return False
     return score > constant if metric == "roc_auc" else score < constant
-
-
-def span_of(outcome: dict[str, Any]) -> Span:
-    """When a trial was in fit and score: the last seconds of its worker's, on the run's clock."""
-    end = outcome["started"] + outcome["seconds"]
-    return end - (outcome["fit_seconds"] or 0.0), end
-
-
-def gained(samples: clock.Samples, spans: Iterable[Span]) -> list[float]:
-    """CPU seconds within each span of the process that gained most in it and has no other span at that time."""
-    curves = {pid: np.array(points).T for pid, points in samples.items()}
-    taken: dict[int, float] = dict.fromkeys(curves, 0.0)
-    found = []
-    for begin, end in sorted(spans):
-        gains = {
-            pid: float(np.diff(np.interp([begin, end], *curve))[0])
-            for pid, curve in curves.items()
-            if taken[pid] <= begin + EVERY
-        }
-        if gains:
-            pid = max(gains, key=gains.__getitem__)
-            taken[pid] = end
-            found.append(gains[pid])
-    return found
 
 
 def markdown(found: list[lines.Line]) -> str:
@@ -157,7 +136,25 @@ def markdown(found: list[lines.Line]) -> str:
         f"other work took {median(one['others'] for one in found):.0%} of the cores (median), at most "
         f"{max(one['others'] for one in found):.0%}"
     )
-    return f"{grid(head, rows)}\n\n{whole}"
+    return "\n\n".join([grid(head, rows), whole, *accounts(found)])
+
+
+def accounts(found: list[lines.Line]) -> list[str]:
+    """Where the core seconds went that were asked for, mean by length, where the deadline was the wall."""
+    told = []
+    for seconds in sorted({one["seconds"] for one in found if one["wall"] == "deadline"}):
+        own = [one["account"] for one in found if (one["wall"], one["seconds"]) == ("deadline", seconds)]
+        means = {
+            what: sum(one.get(what, 0.0) for one in own) / len(own) for what in {what for one in own for what in one}
+        }
+        ranked = sorted(means.items(), key=lambda entry: -entry[1])
+        told.append(
+            grid(
+                [f"of {seconds} s x cores, {len(own)} runs", "share"],
+                [[what, f"{share:.1%}"] for what, share in ranked],
+            )
+        )
+    return told
 
 
 def main() -> int:

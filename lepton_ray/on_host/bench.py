@@ -5,10 +5,11 @@ knows nothing about which driver asked, what a second costs, or what will be tri
 """
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ class Bench:
         except Exception as fault:  # a family may raise anything; the run goes on without it and says why
             reason = f"{type(fault).__name__}: {fault}"[:300]
             outcome = Outcome(trial, FAILED, task["driver"], started, self.now() - started, reason=reason)
-        return outcome.to_dict()
+        return replace(outcome, pid=os.getpid()).to_dict()
 
     def _judged(self, trial: Trial, task: dict[str, Any], lease: Lease, started: float) -> Outcome:
         family = family_named(trial.family)
@@ -202,6 +203,7 @@ class Bench:
             reason="" if found.complete else "its lease ended; the best so far counts",
             bundle=bundle,
             held_out=held_out,
+            fit_started=begun,
         )
 
     def _judged_before(self, trial: Trial) -> tuple[Fold, ...]:

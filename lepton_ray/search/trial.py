@@ -47,6 +47,7 @@ class Outcome:
         fold_errors: error on each fold that was judged, in the rung's order; see ``beats``.
         effort: what the fit settled on, merged into the config of a refit (``{"rounds": 137}``).
         fit_seconds: of those, what fitting and judging took; the rest went to features and sealing. None: not told.
+        fit_started: when fitting began, as ``started``; ``pid``: of the process that did it. None: not told.
         fits: folds that its seconds paid for; those of its parent are not fitted again.
         row_seconds: of predicting one clean row, features included.
         bundle: path of the bundle it sealed when it was the best so far, else None.
@@ -68,6 +69,8 @@ class Outcome:
     reason: str = ""
     bundle: str | None = None
     held_out: dict[str, Any] | None = None
+    fit_started: float | None = None
+    pid: int | None = None
 
     @property
     def fitting(self) -> float:

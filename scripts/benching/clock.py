@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TICK = os.sysconf("SC_CLK_TCK")
+RENAMED_EVERY = 10
+"""Looks between two at what a process calls itself."""
 Samples = dict[int, list[tuple[float, float]]]
 """Process -> (seconds since the start, CPU seconds so far), ascending."""
 
@@ -35,7 +37,8 @@ class Taken:
         peak_mb: resident, of the largest single process.
         left: processes that outlived it.
         others: what other work on this machine took meanwhile, of all its cores.
-        samples: CPU of each process over time.
+        samples: CPU of each process over time; ``commands``: what each last called itself.
+        machine: CPU of all that runs on this machine over time, as one process's samples.
     """
 
     code: int | None
@@ -45,6 +48,8 @@ class Taken:
     left: int
     others: float
     samples: Samples
+    commands: dict[int, str]
+    machine: list[tuple[float, float]]
 
 
 def keep_to(cores: int) -> None:
@@ -69,7 +74,7 @@ def timed(
         logs: ``….out`` and ``….err`` beside this name get what it prints.
         every: look at the CPU of its processes so often: one scan of /proc is some milliseconds.
     """
-    stop, samples, busy = threading.Event(), Samples(), _busy_seconds()
+    stop, watched, busy = threading.Event(), _Seen(), _busy_seconds()
     with logs.with_suffix(".out").open("wb") as out, logs.with_suffix(".err").open("wb") as err:
         began = time.monotonic()
         process = subprocess.Popen(
@@ -81,7 +86,7 @@ def timed(
             env=dict(env),
             start_new_session=True,
         )
-    watch = threading.Thread(target=_sample, args=(samples, began, every, stop))
+    watch = threading.Thread(target=_sample, args=(watched, began, every, stop))
     watch.start()
     in_time = _ends_within(process.pid, began + cap)
     seconds = time.monotonic() - began
@@ -92,7 +97,7 @@ def timed(
     stop.set()
     watch.join()
     all_used = [used, *_end_all()]
-    seen = sum(points[-1][1] for points in samples.values())
+    seen = sum(points[-1][1] for points in watched.samples.values())
     cpu_seconds = max(seen, sum(one.ru_utime + one.ru_stime for one in all_used))
     others = _busy_seconds() - busy - cpu_seconds
     return Taken(
@@ -102,7 +107,9 @@ def timed(
         peak_mb=max(one.ru_maxrss for one in all_used) / 1024,
         left=len(all_used) - 1,
         others=max(0.0, others / (seconds * (os.cpu_count() or 1))),
-        samples=samples,
+        samples=watched.samples,
+        commands=watched.commands,
+        machine=[(at, seconds - busy) for at, seconds in watched.machine],
     )
 
 
@@ -134,11 +141,28 @@ def _busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / _TICK
 
 
-def _sample(samples: Samples, began: float, every: float, stop: threading.Event) -> None:
+@dataclass(slots=True)
+class _Seen:
+    samples: Samples = field(default_factory=dict)
+    commands: dict[int, str] = field(default_factory=dict)
+    machine: list[tuple[float, float]] = field(default_factory=list)
+
+
+def _sample(seen: _Seen, began: float, every: float, stop: threading.Event) -> None:
     while not stop.wait(every):
         now = time.monotonic() - began
+        seen.machine.append((now, _busy_seconds()))
         for pid, seconds in _cpu_of_descendants().items():
-            samples.setdefault(pid, []).append((now, seconds))
+            seen.samples.setdefault(pid, []).append((now, seconds))
+            if pid not in seen.commands or len(seen.machine) % RENAMED_EVERY == 0:
+                seen.commands[pid] = _command(pid) or seen.commands.get(pid, "")
+
+
+def _command(pid: int) -> str:
+    """What a process calls itself; empty once it is dead."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
 
 
 def _cpu_of_descendants() -> dict[int, float]:

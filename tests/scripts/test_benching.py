@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,26 @@ def test_the_clock_counts_orphans_and_kills_at_the_cap(tmp_path: Path) -> None:
     assert failed[0] == 3 and failed[2] >= 0.14 and failed[3] == 0
     assert left[0] == 0 and left[3] == 1
     assert capped[0] is None and capped[1] >= 0.3
+
+
+def test_the_account_of_a_run_has_every_core_second_once() -> None:
+    from benching.clock import Taken
+    from benching.overhead import account, in_trials, spans_of, stages_of
+
+    ends = {"started": 1.0, "seconds": 4.0, "fit_started": 2.0, "fit_seconds": 2.5, "pid": 7, "error": 0.1}
+    killed = {**ends, "started": 5.0, "error": None, "fit_started": None, "fit_seconds": None}
+    stages = stages_of([{"run": "x"}, {"enter": "start", "at": 0.0}, {"enter": "search", "at": 1.0}, {"close": 9.5}])
+    assert stages == [("start", 0.0, 1.0), ("search", 1.0, 9.5)]
+    assert [(span.begin, span.end) for span in spans_of([ends, killed])] == [(1, 2), (2, 4.5), (4.5, 5), (5, 9)]
+    busy, half = [(0.0, 0.0), (10.0, 10.0)], [(0.0, 0.0), (10.0, 5.0)]
+    names = {7: "ray::TrialActor", 8: "python -m lepton_ray.cli.main run", 9: "…/gcs/gcs_server"}
+    took = Taken(0, 10.0, 17.0, 1.0, 0, 0.0, {7: busy, 8: half, 9: [(0.0, 0.0), (10.0, 1.0)]}, names, [])
+    found = account(took, [ends, killed], stages, cores=2, wall=12.0)
+    assert sum(found.values()) == pytest.approx(1.0, abs=1e-3)
+    assert in_trials(found) == found["fit and score"] == pytest.approx(2.5 / 24, abs=1e-4)
+    assert found["features of trials"] == pytest.approx(1 / 24, abs=1e-4)
+    assert found["trials without a result"] == pytest.approx(4 / 24, abs=1e-4)
+    assert found["worker, start"] == pytest.approx(1 / 24, abs=1e-4)
+    assert found["before the wall"] == pytest.approx(4 / 24, abs=1e-4)
+    other = replace(took, machine=[(0.0, 0.0), (10.0, 19.0)])
+    assert account(other, [], stages, cores=2, wall=12.0)["others, search"] == pytest.approx(3 * 0.85 / 24, abs=1e-4)
