@@ -67,10 +67,12 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the interval that holds the middle ``level`` of the metric over resampled rows (Efron's percentiles)."""
     y, prediction = np.asarray(y), np.asarray(prediction)
+    order = np.arange(len(y)) if prediction.shape[1:] != (2,) else np.argsort(-prediction[:, 1], kind="stable")
+    y, prediction, given = y[order], prediction[order], np.ones(len(y)) if weight is None else weight[order]
     scores = []
-    for _ in range(draws):
-        drawn = rng.integers(0, len(y), len(y))
-        scores.append(metric.score(y[drawn], prediction[drawn], None if weight is None else weight[drawn]))
+    for _ in range(draws):  # a row weighs as often as it is drawn, and none has to be sorted again
+        times = np.bincount(rng.integers(0, len(y), len(y)), minlength=len(y))[order]
+        scores.append(metric.score(y, prediction, times * given))
     known = np.array([score for score in scores if np.isfinite(score)])
     if not len(known):
         return float("nan"), float("nan")

@@ -137,3 +137,26 @@ def test_the_interval_of_an_undefined_score_is_nan() -> None:
 
 def test_every_metric_has_a_formula_tasks_and_words() -> None:
     assert METRICS.keys() == target.METRICS.keys() == wording.METRICS.keys()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("name", "task"), [(name, task) for name, tasks in target.METRICS.items() for task in tasks])
+def test_the_interval_is_that_of_rows_drawn_one_by_one(name: str, task: Task, weighted: bool) -> None:
+    """Also where ties and classes that are not drawn are among them."""
+    rng, metric, n = np.random.default_rng(2), METRICS[name], 40
+    if task is Task.REGRESSION:
+        y, said = rng.normal(size=n), np.round(rng.normal(size=n), 1)
+    else:
+        k = 2 if task is Task.BINARY else 3
+        y, said = (
+            rng.choice(k, n, p=[0.94, 0.06] if k == 2 else [0.9, 0.06, 0.04]),
+            np.round(rng.dirichlet([1] * k, n), 1),
+        )
+    weight = rng.random(n) if weighted else None
+    draw, scores = np.random.default_rng(3), []
+    for _ in range(50):
+        rows = draw.integers(0, n, n)
+        scores.append(metric.score(y[rows], said[rows], None if weight is None else weight[rows]))
+    expected = np.nanquantile(scores, [0.05, 0.95])
+    found = bootstrap_interval(metric, y, said, np.random.default_rng(3), weight=weight, draws=50)
+    assert found == pytest.approx(expected)
