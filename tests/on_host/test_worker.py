@@ -62,7 +62,7 @@ def test_what_a_task_throws_is_its_own_failure(start, do: str, told: str) -> Non
     assert worker.restarts == 0
 
 
-@pytest.mark.parametrize("do", ["hoard", "hoard_small"])
+@pytest.mark.parametrize("do", ["hoard", pytest.param("hoard_small", marks=pytest.mark.exam)])
 def test_endless_allocation_is_that_tasks_failure_and_the_worker_goes_on(start, do: str) -> None:
     worker = start(memory_bytes=64 << 20)
     for _ in range(2):
@@ -72,7 +72,9 @@ def test_endless_allocation_is_that_tasks_failure_and_the_worker_goes_on(start, 
     assert worker.restarts == 0
 
 
-@pytest.mark.parametrize("do", ["stopped", "gil", "deaf", "daemon_and_hang"])
+@pytest.mark.parametrize(
+    "do", ["stopped", "daemon_and_hang", *(pytest.param(do, marks=pytest.mark.exam) for do in ("gil", "deaf"))]
+)
 def test_a_task_that_outlives_its_lease_is_killed_with_all_that_it_started(start, do: str, tmp_path: Path) -> None:
     worker = start(grace_seconds=0.1)
     give(worker, "nothing")
