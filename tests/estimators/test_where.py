@@ -76,7 +76,9 @@ class Counter:
 for name in ("SMALL_ROWS", "SHORT_SECONDS", "ONE_CORE_ROWS", "ONE_CORE_SECONDS"):
     setattr(in_process, name, 0)
 greedy = ray.remote(Counter).options(num_cpus=2).remote()
-assert ray.get(greedy.more.remote()) == 1 and not guest.is_open(), "a Ray without cores to spare is let alone"
+assert ray.get(greedy.more.remote()) == 1
+while guest.is_open():  # a Ray without cores to spare is let alone, as soon as Ray has heard of it
+    assert ray.get(greedy.more.remote())
 ray.kill(greedy)
 counter = ray.remote(Counter).options(num_cpus=0).remote()
 assert ray.get(counter.more.remote()) == 1
