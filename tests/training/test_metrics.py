@@ -140,7 +140,9 @@ def test_every_metric_has_a_formula_tasks_and_words() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("name", "task"), [(name, task) for name, tasks in target.METRICS.items() for task in tasks])
+@pytest.mark.parametrize(
+    ("name", "task"), [(name, task) for name, tasks in target.METRICS.items() for task in sorted(tasks)]
+)
 def test_the_interval_is_that_of_rows_drawn_one_by_one(name: str, task: Task, weighted: bool) -> None:
     """Also where ties and classes that are not drawn are among them."""
     rng, metric, n = np.random.default_rng(2), METRICS[name], 40
