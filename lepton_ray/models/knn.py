@@ -77,12 +77,10 @@ class KNNModel:
         return shares
 
     def draw(self, X: Wires) -> Wire:
-        """Distances are float32 here as well; where they round otherwise, a row in a hundred is off by up to 1e-4."""
         k, most = min(self.k, len(self.points)), min(self.k + 1, len(self.points))
-        squares = self.points.drawn_squares(self.lens.draw(X))
-        near, places = squares.graph.add_many("TopK", squares, np.array([most]), outputs=2, axis=1, largest=0)
-        weight = _drawn_weights(near.cast(Type.DOUBLE), k, most, even=self.even)
-        neighbours = squares.graph.add("Gather", self.answers, places.columns(range(k)))
+        near, places = self.points.drawn_nearest(self.lens.draw(X), most)
+        weight = _drawn_weights(near, k, most, even=self.even)
+        neighbours = near.graph.add("Gather", self.answers, places.columns(range(k)))
         total = weight.sum()
         if not len(self.prior):
             return (weight * neighbours).sum() / total
@@ -186,12 +184,7 @@ def _nearest(lens: Lens, points: Points, X: Matrix, k: int) -> Iterator[tuple[sl
     """Give, block by block, where the rows are and their k + 1 nearest points (all points where there are fewer)."""
     most = min(k + 1, len(points))
     for place, block in lens.blocks(X):
-        squares = points.squared_distances(block)[: place.stop - place.start]
-        found = np.argpartition(squares, most - 1, axis=1)[:, :most]
-        near = np.take_along_axis(squares, found, axis=1)
-        order = np.argsort(near, axis=1, kind="stable")
-        near = np.take_along_axis(near, order, axis=1)
-        yield place, (np.asarray(near, dtype=np.float64), np.take_along_axis(found, order, axis=1).astype(np.int64))
+        yield place, points.nearest(block, place.stop - place.start, most)
 
 
 def _weights(squares: Floats, k: int, *, even: bool) -> Floats:

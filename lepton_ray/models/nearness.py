@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lepton_ray.features.graph import Type, Wire, Wires
+from lepton_ray.features.graph import Type, Wire, Wires, where
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.blocks import ROWS
 
 Cells = NDArray[np.floating[Any]]
 _WIDE = 512  # counting columns of the sparse part up to which it is quicker as a dense one
 _AT_ONCE = 4096  # rows brought into the space at a time, which bounds the memory of a prediction
+_BLUR = 4.0  # times the usual rounding of a product: points within it of the edge are looked at again
+_NOTHING = 1e-13  # of the squared lengths: a smaller squared distance is none
 _FAINT = 1e-3  # a column whose factor is a smaller part of the largest does not count at all
 
 
@@ -33,6 +35,11 @@ class Seen:
 
     def __len__(self) -> int:
         return int(self.dense.shape[0])
+
+    @property
+    def width(self) -> int:
+        """How many coordinates there are."""
+        return int(self.dense.shape[1]) + (0 if self.sparse is None else int(self.sparse.shape[1]))
 
     def rows(self, index: slice) -> Seen:
         return Seen(self.dense[index], None if self.sparse is None else self.sparse[index])
@@ -124,6 +131,35 @@ class Points:
         products += lengths[:, None]
         return np.asarray(np.maximum(products, 0.0, out=products))
 
+    def nearest(self, block: Seen, rows: int, most: int) -> tuple[Floats, NDArray[np.int64]]:
+        """Return squared distances, nearest first, and places among the points: (rows, most), of a padded block's rows.
+
+        Quick distances say which points may be among the nearest, doubles which are; of equally near ones (as float32)
+        the first ones are, so that it hangs on no order of adding up.
+        """
+        rough, block = self.squared_distances(block)[:rows], block.rows(slice(rows))
+        edge = np.partition(rough, most - 1, axis=1)[:, most - 1]
+        lengths = block.norms()
+        bound = edge + _BLUR * np.finfo(rough.dtype).eps * np.sqrt(block.width) * (lengths + edge)
+        near, places = np.empty((len(rough), most)), np.empty((len(rough), most), np.int64)
+        for row, least in enumerate(rough):
+            able = np.flatnonzero(least <= bound[row])
+            squares = self._exact(block.rows(slice(row, row + 1)), able)
+            first = np.argsort(squares, kind="stable")[:most]
+            near[row], places[row] = squares[first], able[first]
+        return near, places
+
+    def _exact(self, query: Seen, places: NDArray[np.int64]) -> Floats:
+        """Return squared distances of one query from some points, as float32 would store them."""
+        own, others = _doubled(query), _doubled(Seen(self.seen.dense[places], _picked(self.seen.sparse, places)))
+        products = others.dense @ own.dense[0]
+        if own.sparse is not None and others.sparse is not None:
+            products = products + (others.sparse @ own.sparse.T).toarray()[:, 0]
+        lengths = own.norms() + others.norms()
+        squares = lengths - 2.0 * products
+        told: Floats = np.where(squares > _NOTHING * lengths, squares, 0.0).astype(np.float32).astype(np.float64)
+        return told
+
     def coordinates(self) -> Cells:
         """Return the coordinates of all points, (points, width)."""
         cells = self.seen.sparse
@@ -134,6 +170,18 @@ class Points:
         zero, two = (np.array(number, self.norms.dtype) for number in (0.0, 2.0))
         squares = (seen * seen).sum() + self.norms - (seen @ self.coordinates().T) * two
         return squares.apply("Max", zero)
+
+    def drawn_nearest(self, seen: Wire, most: int) -> tuple[Wire, Wire]:
+        """Draw ``nearest`` of coordinates, all distances from doubles: squared distances and places, (n, most)."""
+        own, others = seen.cast(Type.DOUBLE), self.coordinates()
+        exact = others.astype(np.float64)
+        lengths = (own * own).sum() + np.einsum("ij,ij->i", exact, exact)
+        squares = (
+            lengths - (own @ seen.graph.add("Cast", others.T, to=int(Type.DOUBLE))) * 2.0
+        )  # a file of half the size
+        told = where(squares > lengths * _NOTHING, squares, 0.0).cast(Type.FLOAT)
+        near, places = told.graph.add_many("TopK", told, np.array([most]), outputs=2, axis=1, largest=0)
+        return near.cast(Type.DOUBLE), places
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return arrays that ``from_arrays`` takes back."""
@@ -151,6 +199,14 @@ class Points:
             parts = (arrays["cells"], arrays["indices"], arrays["starts"])
             cells = sparse.csr_matrix(parts, shape=tuple(arrays["shape"].tolist()))
         return cls.of(Seen(arrays["points"], cells))
+
+
+def _doubled(seen: Seen) -> Seen:
+    return Seen(seen.dense.astype(np.float64), None if seen.sparse is None else seen.sparse.astype(np.float64))
+
+
+def _picked(cells: sparse.csr_matrix | None, places: NDArray[np.int64]) -> sparse.csr_matrix | None:
+    return None if cells is None else sparse.csr_matrix(cells[places])
 
 
 def even_factors(X: Matrix) -> Floats:

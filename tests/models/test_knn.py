@@ -1,6 +1,7 @@
 """The k-NN family against scikit-learn's search, and its promises about stopping and bounded rows."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from lepton_ray.features.matrix import Matrix
 from lepton_ray.models.family import Batch
 from lepton_ray.models.knn import KNNFamily, KNNModel
 from lepton_ray.table.schema import Problem, Task
+from tests.contracts.family_exam import run_drawn
 
 VALUES = Problem("t", Task.REGRESSION, (), "rmse")
 CLASSES = Problem("t", Task.BINARY, ("no", "yes"), "log_loss")
@@ -30,6 +32,16 @@ def test_neighbours_are_those_of_scikit_learn() -> None:
     told = KNeighborsRegressor(7, algorithm="brute").fit(X.dense, y).predict(queries.dense)
     said = fitted(Batch(X, y), VALUES, rounds=0, k=7, weighting="even").predict(queries)
     assert said == pytest.approx(told, abs=1e-6)
+
+
+@pytest.mark.parametrize("weighting", ["even", "distance"])
+def test_drawn_as_onnx_it_breaks_ties_alike(weighting: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    rng = np.random.default_rng(0)
+    X, queries = (Matrix(rng.integers(0, 3, (n, 4)) + 100.0, names=tuple("abcd")) for n in (900, 200))
+    model = fitted(Batch(X, rng.normal(size=900)), VALUES, rounds=0, k=9, weighting=weighting)
+    drawn = run_drawn(model, queries, 1, tmp_path)[:, 0]
+    assert drawn == pytest.approx(model.predict(queries), rel=0.0, abs=1e-9)
 
 
 def test_near_neighbours_say_more_than_far_ones() -> None:

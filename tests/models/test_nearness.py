@@ -39,6 +39,22 @@ def test_distances_are_those_of_the_scaled_rows(width: int, single: bool) -> Non
         assert np.array_equal(kept.squared_distances(block), points.squared_distances(block))
 
 
+@pytest.mark.parametrize("width", [30, 900], ids=["narrow", "wide"])
+def test_the_nearest_are_exact_and_of_equal_ones_the_first(width: int) -> None:
+    cells, copies = rows(60, width), np.tile(np.arange(60), 5)
+    lens = Lens(np.random.default_rng(2).uniform(0.1, 2.0, cells.width), single=True)
+    points = Points.of(lens.see(cells.rows(copies)))
+    whole = points.coordinates().astype(np.float64)
+    for place, block in lens.blocks(cells):
+        near, found = points.nearest(block, place.stop - place.start, 12)
+        for row, (squares, places) in enumerate(zip(near, found, strict=True)):
+            told = ((whole - whole[place.start + row]) ** 2).sum(axis=1)
+            assert squares == pytest.approx(np.sort(told)[:12], rel=1e-6, abs=1e-12)
+            assert squares[:5].tolist() == [0.0] * 5  # the row itself, five times over
+            assert (np.diff(places)[np.diff(squares) == 0.0] > 0).all()
+            assert {place % 60 for place in places[:10].tolist()} == set((places[[0, 5]] % 60).tolist())
+
+
 def test_even_factors_put_levels_and_texts_one_apart_and_count_repeated_numbers_half() -> None:
     levels = sparse.csr_matrix(np.eye(3, dtype=np.float32)[[0, 1, 2, 0]])
     text = sparse.csr_matrix(3.0 * np.eye(4, dtype=np.float32))
