@@ -12,7 +12,7 @@ import psutil
 
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
 from lepton_ray.models.registry import FAMILIES
-from lepton_ray.on_host import blending, finishing, messages, resuming, telling
+from lepton_ray.on_host import blending, exporting, finishing, messages, resuming, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.concluding import conclude
 from lepton_ray.on_host.course import (
@@ -118,6 +118,7 @@ def carry_out(course: Course, port: Port | None, past: resuming.Past | None = No
     finished = past and past.concluded(course, prepared, sealer)
     finished = scored(course, prepared, desk, sealer, finished or finish(course, hands, prepared, desk, sealer))
     report(course, prepared, desk, sealer, finished)
+    exporting.export(course, sealer, until=model_due(course) + REPORT_SECONDS + exporting.kept_seconds(course.spec))
     if isinstance(door, LeptonError):
         raise door
     if door is not None:
@@ -161,7 +162,7 @@ def ready(course: Course, hands: Hands, source: Source) -> Prepared:
     if prepared.rejected:
         prepared.source.rejected.write(course.folder.path / "rejected.csv")
     telling.write_setup(course, prepared)
-    for sentence in telling.sentences_of(prepared):
+    for sentence in (*telling.sentences_of(prepared), *telling.chosen_of(course, prepared).sentences):
         course.screen.say(sentence)
     if hands.session is not None and course.end - course.clock() >= AMPLE_SECONDS:
         hands.session.start()
@@ -310,8 +311,9 @@ def scored(
 
 
 def model_due(course: Course) -> float:
-    """The second by which the model must be sealed, so that it can be reported and served."""
-    return course.end - REPORT_SECONDS - (SERVE_SECONDS if course.spec.serves else 0.0)
+    """The second by which the model must be sealed, so that it can be reported, exported and served."""
+    served = SERVE_SECONDS if course.spec.serves else 0.0
+    return course.end - REPORT_SECONDS - exporting.kept_seconds(course.spec) - served
 
 
 def no_model(course: Course, outcomes: tuple[Outcome, ...]) -> LeptonError:

@@ -163,6 +163,7 @@ def run(
     price: Any = None,
     families: Sequence[str] = (),
     warm_start: str | Path | None = None,
+    onnx: bool = False,
     seed: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
@@ -177,6 +178,7 @@ def run(
         budget: dollars, ``"0.02 usd"``; deadline: ``"5m"`` or seconds. Without both, 60 s.
         drop, families: names; a single string is one name.
         warm_start: a bundle of an earlier run: what it is made of is tried first.
+        onnx: try only what can be exported, and write ``model.onnx`` into the run's folder.
         out: the run's folder; by default a new one under ``lepton-runs``.
         quiet: write no progress to ``sys.stderr``.
 
@@ -197,6 +199,8 @@ def run(
             "families": _names(families),
             "types": {str(column): str(kind) for column, kind in (types or {}).items()},
         }
+        if onnx:
+            given["onnx"] = True
         if out is not None:
             given["out"] = str(Path(out).expanduser().resolve())
         spec = Path(place) / "spec.json"

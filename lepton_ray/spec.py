@@ -66,6 +66,7 @@ class RunSpec:
     Attributes:
         serve: "serve", "no-serve", or the seconds to serve for, as text ("30s").
         out: the run's own folder; None: ``lepton-runs/<run id>``.
+        onnx: search only what can be one ONNX file, and write it beside the bundle.
         priors: folder of a portfolio and a cost prior to search by; None: the shipped ones.
     """
 
@@ -95,6 +96,7 @@ class RunSpec:
     max_usd_per_1000: str | None = None
     priors: str | None = None
     warm_start: str | None = None
+    onnx: bool = False
     json: bool = False
 
     @classmethod
@@ -355,6 +357,7 @@ _READERS: dict[str, Reader] = {
     "port": _port,
     "serve": _serve,
     "spend_it_all": _truth,
+    "onnx": _truth,
     "json": _truth,
 }
 

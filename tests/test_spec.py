@@ -44,6 +44,7 @@ EVERY = {
     "max_usd_per_1000": "0.0005",
     "priors": "mined",
     "warm_start": "lepton-runs/old/bundle",
+    "onnx": True,
     "json": True,
 }
 
@@ -100,6 +101,7 @@ max_latency: 20ms
 max-usd-per-1000: 0.0005
 priors: mined
 warm_start: lepton-runs/old/bundle
+onnx: true
 json: true
 """
     assert from_yaml(tmp_path, text) == RunSpec.from_options(EVERY)

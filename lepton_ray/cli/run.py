@@ -62,6 +62,9 @@ def run(
         str | None,
         typer.Option(help="Folder with a portfolio and a cost prior that you mined from trials of your own."),
     ] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Try only what can be exported as ONNX, and write model.onnx at the end.")
+    ] = False,
     seed: options.Seed = None,
     out: Annotated[str | None, typer.Option(help="The run's folder. Default lepton-runs/<id>.")] = None,
     spec: Annotated[str | None, typer.Option(help="YAML with any of these options; flags win.")] = None,
@@ -86,7 +89,7 @@ def run(
         given["serve"] = serve_for
     elif serve is not None or not spec:
         given["serve"] = "serve" if (on_terminal if serve is None else serve) else "no-serve"
-    given["spend_it_all"] = spend_it_all or None
+    given["spend_it_all"], given["onnx"] = spend_it_all or None, onnx or None
     if json:
         given["json"] = True
     if table is not None and table.startswith(BUILTIN) and target is None:

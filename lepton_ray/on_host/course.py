@@ -117,8 +117,16 @@ def limits(spec: RunSpec, around: Surroundings) -> tuple[MachinePrice, Budget]:
 
 
 def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
-    """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet."""
+    """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet.
+
+    Raises:
+        EnvironmentFault: the folder cannot be written, or onnx is asked for and not installed.
+    """
     machine, budget = limits(spec, around)
+    if spec.onnx:
+        from lepton_ray.bundle.onnx_file import needs_onnx  # late: it loads numpy
+
+        needs_onnx()
     value = None if spec.value is None else Value.from_file(spec.value)
     warm, priors = Warm.of(spec), priors_of(spec)
     folder = RunFolder(spec.folder(around.run_id))

@@ -28,7 +28,7 @@ Result = dict[str, Any]
 
 KEYS = (
     "run bundle task metric score score_interval baseline_score spent_usd budget_usd wall_seconds deadline_seconds"
-    " trials stopped_because report endpoint"
+    " trials stopped_because report endpoint left_out onnx"
 ).split()
 
 
@@ -130,6 +130,7 @@ def summary(result: Result) -> str:
         else f"{wall} of {duration_text(result['deadline_seconds'])}",
         "stopped": result["stopped_because"],
         "report": result["report"],
+        "onnx": result.get("onnx"),
         "endpoint": result["endpoint"],
         "next": f"lepton predict {result['bundle']} TABLE --out predictions.csv",
         "": f"lepton serve {result['bundle']}",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lepton_ray.errors import SearchError
 from lepton_ray.models.family import Config, Family
 from lepton_ray.models.registry import family as family_named
-from lepton_ray.models.registry import installed
 from lepton_ray.on_host import finishing
+from lepton_ray.on_host.choosing import chosen_families
 from lepton_ray.on_host.course import REPORT_SECONDS, SERVE_SECONDS, Course
+from lepton_ray.on_host.exporting import kept_seconds
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.run_folder import Begun
 from lepton_ray.on_host.sealing import Sealer
@@ -26,8 +26,7 @@ from lepton_ray.search.records import key_of
 from lepton_ray.search.rungs import N_FOLDS, Rung, ladder, one_in
 from lepton_ray.search.title import FLOOR
 from lepton_ray.search.trial import Outcome, Trial
-from lepton_ray.spec import RunSpec
-from lepton_ray.table.schema import Problem, Task
+from lepton_ray.table.schema import Problem
 from lepton_ray.training.metrics import METRICS
 
 LATE_SECONDS = 1.0
@@ -51,24 +50,6 @@ TRIM_EVERY = 16
 """Trials between two looks at how much is kept of what they said."""
 
 
-def families_of(spec: RunSpec, task: Task) -> list[str]:
-    """The families to try, the constant first whatever was asked for; with --weight only those that obey weights.
-
-    Raises:
-        UsageError: one is not known. SearchError: none can do this task.
-    """
-    asked = spec.families or tuple(installed())
-    found = {name: family_named(name) for name in asked if name != "constant"}
-    fitting = [name for name, one in found.items() if task in one.tasks and (one.weighted or spec.weight is None)]
-    if not fitting and spec.families and spec.families != ("constant",):
-        weighed = " with --weight" if spec.weight else ""
-        raise SearchError(
-            f"None of the families {', '.join(spec.families)} can do a {task.value} task{weighed}.",
-            f"Leave --families out, or choose among {', '.join(installed())}.",
-        )
-    return ["constant", *fitting]
-
-
 def open_desk(
     course: Course, prepared: Prepared, sealer: Sealer, *, kept: float | None = None, probed: bool = True
 ) -> Desk:
@@ -80,7 +61,7 @@ def open_desk(
     """
     problem, priors = prepared.plan.problem, course.priors or shipped_priors()
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
-    names = families_of(course.spec, problem.task)
+    names = chosen_families(course.spec, problem.task, prepared.plan.schema).names
     found = {name: family_named(name) for name in names}
     n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
 
@@ -104,7 +85,7 @@ def open_desk(
 
     serving = SERVE_SECONDS if course.spec.serves else 0.0
     reporting = REPORT_SECONDS + BLEND_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
-    fixed = reporting if kept is None else kept
+    fixed = reporting + kept_seconds(course.spec) if kept is None else kept
     slow = ONE_CORE if course.around.cpus == 1 else 1.0
 
     def share(rung: int) -> float:

@@ -1,7 +1,7 @@
 """The folder of one run: what lies in it and how it is written, whole or not at all. It decides nothing.
 
 spec.json  plan.json  profile.json  trials.jsonl  ledger.jsonl  result.json  receipt.json  receipt.txt
-report.html  rejected.csv  driver.log  bundle -> bundles/<id>   .work/ (scratch, removed at the end)
+report.html  model.onnx  rejected.csv  driver.log  bundle -> bundles/<id>   .work/ (scratch, removed at the end)
 .resume/ (until the end, for a run that is broken off: pulse.json, begun.jsonl, grounds.json, oof/, predictions/)
 """
 
@@ -17,7 +17,10 @@ from lepton_ray.bundle.files import disk_faults, new_file, point
 from lepton_ray.money.lines import append_line, line_of, whole_lines
 from lepton_ray.search.trial import Outcome, Trial
 
-LEAVINGS = ("ledger.jsonl", "trials.jsonl", "result.json", "receipt.json", "receipt.txt", "rejected.csv", "driver.log")
+LEAVINGS = (
+    *("ledger.jsonl", "trials.jsonl", "result.json", "receipt.json", "receipt.txt"),
+    *("rejected.csv", "driver.log", "model.onnx"),
+)
 """What a run that failed has left and the next one would add to or leave standing; a plan may have been edited."""
 KEPT = ("oof", "predictions")
 """What trials said of rows: a blend and a report of a run that was broken off need it, too."""

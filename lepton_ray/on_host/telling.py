@@ -6,6 +6,7 @@ It only gathers; what a number means is decided on the floors below.
 import json
 import platform
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +19,7 @@ from lepton_ray.bundle.files import disk_faults
 from lepton_ray.bundle.interval import Interval
 from lepton_ray.errors import LeptonError
 from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host.choosing import Chosen, chosen_families
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
 from lepton_ray.on_host.lending import lent_name
@@ -57,10 +59,17 @@ def opening_facts(course: Course, prepared: Prepared) -> Facts:
         "deadline_seconds": course.budget.deadline_seconds,
         "trials": 0,
         "stopped_because": None,
+        "left_out": dict(chosen_of(course, prepared).left_out),
         "report": None,
+        "onnx": None,
         "endpoint": None,
         "score_how": prepared.how,
     }
+
+
+def chosen_of(course: Course, prepared: Prepared) -> Chosen:
+    """Which families this run tries."""
+    return chosen_families(course.spec, prepared.plan.problem.task, prepared.plan.schema)
 
 
 def write_setup(course: Course, prepared: Prepared) -> None:
@@ -160,7 +169,9 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         classes=problem.classes,
         measurement=measurement(prepared, sealer, finished, held),
         trials=tuple(trial_facts(course, outcome) for outcome in desk.outcomes()),
-        winner=winner(finished, None if prepared.held is None else held, refusal),
+        winner=winner(
+            finished, None if prepared.held is None else held, refusal, chosen_of(course, prepared).sentences
+        ),
         importances=finished.importances,
         held_out=held,
         roi=roi,
@@ -178,7 +189,9 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
     return render(facts)
 
 
-def winner(finished: Finished, held: Predictions | None, refusal: LeptonError | None) -> Winner:
+def winner(
+    finished: Finished, held: Predictions | None, refusal: LeptonError | None, left_out: Sequence[str] = ()
+) -> Winner:
     """What won; the note is for what the report does not say by itself, as why it cannot be exported."""
     members = finished.recipe.members
     families = " + ".join(dict.fromkeys(outcome.trial.family for outcome, _ in members))
@@ -188,7 +201,7 @@ def winner(finished: Finished, held: Predictions | None, refusal: LeptonError | 
         notes.append(f"It averages {len(members)} models: {parts}.")
     if held is not None and "interval" in finished.recipe.decided:
         notes.append(_covered(Interval.from_dict(finished.recipe.decided["interval"]), held))
-    notes += [] if refusal is None else [refusal.what]
+    notes += [*([] if refusal is None else [refusal.what]), *left_out]
     trials = tuple(outcome.trial.id for outcome, _ in members)
     return Winner(families, trials, finished.fitted_on == "all", " ".join(notes))
 

@@ -14,16 +14,19 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.on_host import blending, finishing, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.bench import Bench
-from lepton_ray.on_host.opening import families_of, open_desk
+from lepton_ray.on_host.choosing import chosen_families
+from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.preparation import prepare
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status
 from lepton_ray.search.bias import Judged
 from lepton_ray.search.ensemble import Room
-from lepton_ray.table.schema import Task
+from lepton_ray.table.schema import Column, Kind, Schema, Task
 from lepton_ray.training.metrics import METRICS
 from tests.on_host.rows import bench, columns, spec, write
+
+NUMBERS = Schema((Column("x", Kind.NUMBER),))
 
 
 @dataclass
@@ -266,14 +269,30 @@ def test_a_refit_is_expected_to_take_a_fit_on_more_rows_without_a_judge() -> Non
 
 def test_the_constant_is_always_tried_and_a_family_that_cannot_is_refused(tmp_path: Path) -> None:
     wanted = spec(tmp_path, families="linear")
-    assert families_of(wanted, Task.BINARY) == ["constant", "linear"]
-    assert families_of(spec(tmp_path, families="constant"), Task.BINARY) == ["constant"]
-    assert families_of(spec(tmp_path), Task.REGRESSION)[0] == "constant"
+    assert chosen_families(wanted, Task.BINARY, NUMBERS).names == ("constant", "linear")
+    assert chosen_families(spec(tmp_path, families="constant"), Task.BINARY, NUMBERS).names == ("constant",)
+    assert chosen_families(spec(tmp_path), Task.REGRESSION, NUMBERS).names[0] == "constant"
     with pytest.raises(UsageError):
-        families_of(spec(tmp_path, families="tests.no:Such"), Task.BINARY)
+        chosen_families(spec(tmp_path, families="tests.no:Such"), Task.BINARY, NUMBERS)
     own = "tests.on_host.test_finishing:Regressor"
     with pytest.raises(SearchError, match="can do a binary task"):
-        families_of(spec(tmp_path, families=own), Task.BINARY)
+        chosen_families(spec(tmp_path, families=own), Task.BINARY, NUMBERS)
+
+
+def test_what_is_left_out_of_a_search_is_told_with_its_reason(tmp_path: Path) -> None:
+    weighed = chosen_families(spec(tmp_path, families="linear,knn", weight="w"), Task.BINARY, NUMBERS)
+    assert weighed.names == ("constant", "linear") and "row weights (--weight)" in weighed.left_out["knn"]
+    own = "tests.on_host.test_finishing:Regressor"
+    onnx = spec(tmp_path, families=f"linear,{own}", onnx=True)
+    found = chosen_families(onnx, Task.REGRESSION, NUMBERS)
+    assert found.names == ("constant", "linear") and list(found.left_out) == [own]
+    assert "cannot be exported (--onnx)" in found.sentences[0] and "`x`" in found.sentences[0]
+    with pytest.raises(SearchError, match="that is exported"):
+        chosen_families(replace(onnx, families=(own,)), Task.REGRESSION, NUMBERS)
+    texts = Schema((Column("x", Kind.NUMBER), Column("note", Kind.TEXT)))
+    with pytest.raises(UsageError, match="--onnx.*`note`") as refused:
+        chosen_families(onnx, Task.REGRESSION, texts)
+    assert "--drop note" in refused.value.hint
 
 
 class Regressor:
