@@ -101,7 +101,9 @@ def recipe_of(
     rng: np.random.Generator,
     value: Value | None = None,
 ) -> Recipe:
-    """Choose among the champion and all trials that were judged on its rows, each as the last of its promotions.
+    """Choose among the champion and all trials that were judged on its rows, each as the last of its promotions there.
+
+    A promotion that was judged on other rows, or cut short within a repeat, cannot stand for its parent.
 
     Args:
         part: the development rows.
@@ -110,9 +112,7 @@ def recipe_of(
     own = out_of_fold(path_of(scratch, champion.trial.id))
     if own is None:
         return replace(as_sealed(problem, part, champion, scratch, value), calibrated=True)
-    promoted = {one.trial.parent for one in outcomes if one.usable}
-    rivals = [one for one in outcomes if one.usable and one.trial.id not in promoted]
-    found = {one.trial.id: (one, seen) for one in rivals if (seen := _on_rows_of(own, scratch, one)) is not None}
+    found = _rivals(own, outcomes, scratch)
     found[champion.trial.id] = champion, own
     candidates = [
         Candidate(name, seen.mean, refit_seconds(one), one.row_seconds) for name, (one, seen) in found.items()
@@ -122,6 +122,20 @@ def recipe_of(
     members = tuple((found[name][0], share) for name, share in chosen.shares)
     parts = {name: found[name][1].mean for name, _ in chosen.shares}
     return Recipe(members, problem, parts, own.rows, judged, len(own.predictions), value)
+
+
+def _rivals(own: OutOfFold, outcomes: Sequence[Outcome], scratch: Path) -> dict[str, tuple[Outcome, OutOfFold]]:
+    """The usable trials that were judged on these rows, without the parents of others among them."""
+    found: dict[str, tuple[Outcome, OutOfFold]] = {}
+    stood_for: set[str | None] = set()
+    for one in reversed(outcomes):  # a promotion ends after its parent
+        name = one.trial.id
+        seen = _on_rows_of(own, scratch, one) if one.usable and name not in stood_for else None
+        if seen is not None:
+            found[name] = one, seen
+        if seen is not None or name in stood_for:
+            stood_for.add(one.trial.parent)
+    return dict(reversed(found.items()))
 
 
 def as_sealed(problem: Problem, part: Part, outcome: Outcome, scratch: Path, value: Value | None) -> Recipe:

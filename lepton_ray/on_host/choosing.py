@@ -39,10 +39,11 @@ def chosen_families(spec: RunSpec, task: Task, schema: Schema) -> Chosen:
     left_out = {name: reason for name, reason in reasons.items() if reason is not None}
     if not fitting and asked and spec.families:
         weighed = " with --weight" if spec.weight else ""
-        exported = " that is exported (--onnx)" if spec.onnx else ""
+        exported = " and be exported (--onnx)" if spec.onnx else ""
+        able = [name for name in installed() if _obstacle(name, spec, task, schema) is None]
         raise SearchError(
             f"None of the families {', '.join(spec.families)} can do a {task.value} task{weighed}{exported}.",
-            f"Leave --families out, or choose among {', '.join(installed())}.",
+            f"Leave --families out, or choose among {', '.join(able)}.",
         )
     return Chosen(("constant", *fitting), left_out)
 
@@ -54,4 +55,4 @@ def _obstacle(name: str, spec: RunSpec, task: Task, schema: Schema) -> str | Non
     if spec.weight is not None and not family.weighted:
         return "it cannot obey row weights (--weight)."
     refusal = onnx_refusal(schema, (name,)) if spec.onnx else None
-    return None if refusal is None else f"it cannot be exported (--onnx). {refusal.what}"
+    return None if refusal is None else f"{refusal.what.rstrip('.')} (--onnx)."

@@ -16,10 +16,12 @@ from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.bench import Bench
 from lepton_ray.on_host.choosing import chosen_families
 from lepton_ray.on_host.opening import open_desk
+from lepton_ray.on_host.out_of_fold import load_folds, path_of, save_folds
 from lepton_ray.on_host.preparation import prepare
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status
+from lepton_ray.search import ensemble
 from lepton_ray.search.bias import Judged
 from lepton_ray.search.ensemble import Room
 from lepton_ray.table.schema import Column, Kind, Schema, Task
@@ -250,6 +252,29 @@ def test_a_family_that_is_lost_costs_its_lease_and_no_more(tmp_path: Path) -> No
     assert made.desk.best().trial.family == "linear"
 
 
+def test_a_parent_stands_for_itself_where_its_promotion_was_judged_on_other_rows(tmp_path: Path) -> None:
+    made = searched(tmp_path, trials=3)
+    first, second = made.desk.outcomes()[1:3]
+    promotion = replace(second, trial=replace(second.trial, id="t009", rung=1, parent=second.trial.id))
+    scratch = made.course.folder.scratch
+    folds = load_folds(path_of(scratch, second.trial.id))
+    given = (made.prepared.plan.problem, made.prepared.dev, (*made.desk.outcomes(), promotion), first, scratch)
+    rest: dict[str, Any] = {"refit_seconds": lambda outcome: 0.0, "room": Room(), "rng": np.random.default_rng(0)}
+    seen: list[list[str]] = []
+
+    def choose(metric: Any, judged: Any, candidates: Any, **how: Any) -> Any:
+        seen.append(sorted(one.id for one in candidates))
+        return ensemble.choose(metric, judged, candidates, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blending, "choose", choose)
+        for kept in (folds, folds[:-1], [*folds, folds[0]]):  # all the rows; fewer; cut short within a repeat
+            save_folds(path_of(scratch, "t009"), kept)
+            blending.recipe_of(*given, **rest)
+    one, other = first.trial.id, second.trial.id
+    assert seen == [["t000", one, "t009"], *[["t000", one, other]] * 2]
+
+
 def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_path: Path) -> None:
     table = columns(1500)
     table["left"] = ["yes" if number < 6 else "no" for number in range(1500)]
@@ -286,8 +311,8 @@ def test_what_is_left_out_of_a_search_is_told_with_its_reason(tmp_path: Path) ->
     onnx = spec(tmp_path, families=f"linear,{own}", onnx=True)
     found = chosen_families(onnx, Task.REGRESSION, NUMBERS)
     assert found.names == ("constant", "linear") and list(found.left_out) == [own]
-    assert "cannot be exported (--onnx)" in found.sentences[0] and "`x`" in found.sentences[0]
-    with pytest.raises(SearchError, match="that is exported"):
+    assert "cannot be exported as ONNX: `x` (--onnx)." in found.sentences[0]
+    with pytest.raises(SearchError, match="be exported"):
         chosen_families(replace(onnx, families=(own,)), Task.REGRESSION, NUMBERS)
     texts = Schema((Column("x", Kind.NUMBER), Column("note", Kind.TEXT)))
     with pytest.raises(UsageError, match="--onnx.*`note`") as refused:
