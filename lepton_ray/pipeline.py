@@ -283,14 +283,12 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
     reason = desk.view(course.clock()).stopped_because or "the search came to its end"
     sealer.update(stopped_because=reason)
     course.meter.ledger.note("stopped_because", reason)
-    until = model_due(course)
-    side_by_side = hands.cpus > 1 and prepared.held is not None and prepared.how != "test_file"
 
-    def hire(expected: float) -> list[Worker]:
-        more = side_by_side and expected > WORKER_SECONDS
-        return [hands.worker, *([start_worker(course, hands.memory_bytes)] if more else [])]
+    def hire(refits: int, expected: float) -> list[Worker]:
+        more = min(hands.cpus, refits) - 1 if expected > WORKER_SECONDS else 0
+        return [hands.worker, *(start_worker(course, hands.memory_bytes) for _ in range(more))]
 
-    return conclude(course, prepared, desk, sealer, winner, hire=hire, until=until, side_by_side=side_by_side)
+    return conclude(course, prepared, desk, sealer, winner, hire=hire, until=model_due(course))
 
 
 def scored(

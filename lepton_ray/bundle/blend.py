@@ -3,7 +3,7 @@
 A bundle with one model is a blend of one. It knows nothing about how members were chosen or where they are kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,12 @@ class Blend:
         for one, part in zip(self.members, parts, strict=True):
             if part.shape != expected:
                 raise ValueError(f"the model of {one.family} answered with shape {part.shape}, not {expected}")
-        blended = averaged(parts, [one.share for one in self.members])
-        return tempered(blended, self.temperature) if self.problem.classes else blended
+        return self.blended(parts)
+
+    def blended(self, parts: Sequence[Floats]) -> Floats:
+        """Return what the blend says where its members, in their order, say this."""
+        whole = averaged(parts, [one.share for one in self.members])
+        return tempered(whole, self.temperature) if self.problem.classes else whole
 
     def importances(self) -> dict[str, float] | None:
         """The members' shares of effect by feature, weighted by their own; None where no member knows any."""
@@ -73,7 +77,7 @@ class Blend:
         return {name: share / whole for name, share in total.items()} if whole > 0 else None
 
 
-def averaged(parts: list[Floats], shares: list[float]) -> Floats:
+def averaged(parts: Sequence[Floats], shares: Sequence[float]) -> Floats:
     """The weighted mean, in the order given; one part alone stays as it is to the last bit."""
     if len(parts) == 1:
         return parts[0]

@@ -26,6 +26,7 @@ _PATIENT: Config = {"rounds": 2000, "learning_rate": 0.04, "num_leaves": 31, "fe
 _SHY: Config = _PATIENT | {"num_leaves": 8, "min_data_in_leaf": 30, "feature_fraction": 0.5, "lambda_l2": 10.0}
 _STUMPS: Config = _PATIENT | {"num_leaves": 4, "learning_rate": 0.08, "feature_fraction": 0.4}
 _WIDE: Config = _PATIENT | {"num_leaves": 127, "min_data_in_leaf": 50, "lambda_l2": 3.0}
+_QUICK: Config = {"rounds": 600, "learning_rate": 0.1, "num_leaves": 255, "feature_fraction": 0.5}
 _HUGE: Config = _PATIENT | {"num_leaves": 400, "min_data_in_leaf": 30, "learning_rate": 0.06, "max_bin": 511}
 _RANDOM: Config = _PATIENT | {"extra_trees": True, "num_leaves": 63, "feature_fraction": 0.9, "min_data_in_leaf": 5}
 _RANDOM_SHY: Config = _RANDOM | {"num_leaves": 12, "lambda_l2": 5.0, "min_data_in_leaf": 15}
@@ -37,7 +38,7 @@ _LEAFY: Config = _PATIENT | {"num_leaves": 63, "min_data_in_leaf": 5, "feature_f
 _BY_SIZE = {
     "small": (_SHY, _PATIENT, _RANDOM_SHY, _STUMPS, _LEVELS, _SLOW, _SPARSE, _RANDOM, _LEAFY, _WIDE, _HUGE),
     "middle": (_PATIENT, _SHY, _LEVELS, _RANDOM, _SPARSE, _STUMPS, _WIDE, _SLOW, _RANDOM_SHY, _LEAFY, _HUGE),
-    "large": (_WIDE, _PATIENT, _LEVELS, _HUGE, _RANDOM, _SPARSE, _LEAFY, _SLOW, _SHY, _STUMPS, _RANDOM_SHY),
+    "large": (_QUICK, _PATIENT, _WIDE, _LEVELS, _HUGE, _RANDOM, _SPARSE, _LEAFY, _SLOW, _SHY, _STUMPS, _RANDOM_SHY),
 }
 
 

@@ -24,6 +24,7 @@ from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.money.lease import Lease
+from lepton_ray.on_host.fits import SEARCH, home_of, keep
 from lepton_ray.on_host.out_of_fold import load_folds, path_of, save_folds
 from lepton_ray.report.threshold import deciding_threshold
 from lepton_ray.report.value import Value
@@ -39,7 +40,8 @@ State = dict[str, Any]
 
 JUDGING_SHARE, LONGEST_JUDGING_SECONDS = 0.15, 3.0
 """Of a lease: kept for predicting, judging and sealing, which nothing interrupts."""
-
+KEEP_SECONDS = 0.2
+"""Of a refit's lease: kept for writing the model."""
 
 TIMINGS = 3
 
@@ -117,7 +119,8 @@ class Bench:
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
         self.rungs = ladder(int(self.dev.usable.sum()), self.dev.folds.shape[1])
         self._parts = {"dev": self.dev}
-        self._views: dict[tuple[str, View], tuple[State, Matrix]] = {}
+        self._states: dict[View, State] = {}
+        self._matrices: dict[tuple[str, View], Matrix] = {}
 
     def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Carry out {"kind": "trial" | "refit" | "seal", …}; times are seconds since the run's start."""
@@ -127,11 +130,10 @@ class Bench:
     def now(self) -> float:
         return time.monotonic() - self.started
 
-    def _stop(self, lease: Lease) -> Callable[[], bool]:
-        """True once what is left of the lease is for judging and sealing, or the run was asked to finish."""
+    def _stop(self, lease: Lease, *, kept: float) -> Callable[[], bool]:
+        """True once what is left of the lease is what is ``kept`` of it, or the run was asked to finish."""
         flag = self.scratch / "stop"
-        judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS)
-        return lambda: lease.expired(self.now() + judging) or flag.exists()
+        return lambda: lease.expired(self.now() + kept) or flag.exists()
 
     def _part(self, name: str) -> Part:
         """The rows called "dev", or "all": with those held out."""
@@ -139,12 +141,17 @@ class Bench:
             self._parts[name] = self.dev if self.held is None else joined(self.dev, self.held)
         return self._parts[name]
 
-    def _view(self, name: View, part: str = "dev") -> tuple[State, Matrix]:
-        if (part, name) not in self._views:
-            step, table = for_schema(self.plan.schema, name), self._part(part).table
-            state = learn(step, [table])
-            self._views[part, name] = state, step.apply(state, table)
-        return self._views[part, name]
+    def _state(self, view: View) -> State:
+        """What the features learn: of the development rows, whatever is fitted, so that models of both go together."""
+        if view not in self._states:
+            self._states[view] = learn(for_schema(self.plan.schema, view), [self.dev.table])
+        return self._states[view]
+
+    def _matrix(self, view: View, part: str = "dev") -> Matrix:
+        if (part, view) not in self._matrices:
+            step = for_schema(self.plan.schema, view)
+            self._matrices[part, view] = step.apply(self._state(view), self._part(part).table)
+        return self._matrices[part, view]
 
     def _trial(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         trial, started = Trial.from_dict(task["trial"]), self.now()
@@ -160,11 +167,12 @@ class Bench:
 
     def _judged(self, trial: Trial, task: dict[str, Any], lease: Lease, started: float) -> Outcome:
         family = family_named(trial.family)
-        state, matrix = self._view(family.view)
+        matrix = self._matrix(family.view)
         rng = np.random.default_rng(self.seed)
         rung = self.rungs[trial.rung]
         pairs = list(splits(self.dev.folds, rung, usable=self.dev.usable, timed=self.timed, rng=rng))
         before = () if trial.parent is None or rung.rows is not None else self._judged_before(trial)
+        judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS)
         begun = self.now()
         found = evaluate(
             family,
@@ -172,7 +180,7 @@ class Bench:
             Labelled(matrix, self.dev.y, self.dev.weight),
             pairs,
             problem=self.problem,
-            stop=self._stop(lease),
+            stop=self._stop(lease, kept=judging),
             seed=self.seed,
             threads=task["threads"],
             before=before,
@@ -180,11 +188,16 @@ class Bench:
         fit_seconds = self.now() - begun
         save_folds(path_of(self.scratch, trial.id), found.folds)
         member = Member(trial.family, family.view, {**trial.config, **found.effort}, found.model)
-        blend = Blend(self.plan.schema, self.problem, (member,), {family.view: state})
+        blend = Blend(self.plan.schema, self.problem, (member,), {family.view: self._state(family.view)})
         bundle, held_out = None, None
-        if task["beat"] is None or beats(found.fold_errors, task["beat"]):
+        wins = task["beat"] is None or beats(found.fold_errors, task["beat"])
+        last = trial.rung == len(self.rungs) - 1
+        said = self._said(trial.id, blend) if wins or last else None
+        if last:
+            keep(found.model, home_of(self.scratch, SEARCH, trial.id))
+        if wins:
             folder = self.scratch / "sealed" / trial.id
-            held_out = self._held_out(folder.name, blend, fallback=found.score)
+            held_out = self._held_out(said, fallback=found.score)
             self._seal(folder, blend, {**held_out, "origin": [trial.to_dict()]}, self._decided(found.folds))
             bundle = str(folder)
         return Outcome(
@@ -215,8 +228,8 @@ class Bench:
         """Fit a member again on the rows called "dev" or "all", and keep the model on disk for ``seal``."""
         trial, name = Trial.from_dict(task["trial"]), task["rows"]
         family, part = family_named(trial.family), self._part(name)
-        _, matrix = self._view(family.view, name)
-        rows, stop = np.flatnonzero(part.usable), self._stop(lease)
+        matrix = self._matrix(family.view, name)
+        rows, stop = np.flatnonzero(part.usable), self._stop(lease, kept=KEEP_SECONDS)
         model = family.fit(
             Labelled(matrix, part.y, part.weight).batch(rows),
             None,
@@ -226,45 +239,62 @@ class Bench:
             seed=self.seed,
             threads=task["threads"],
         )
-        home = self._home(name, trial.id)
-        home.mkdir(parents=True)
-        model.save(home)
-        return {"complete": not stop(), "rows": len(rows)}
-
-    def _home(self, rows: str, trial_id: str) -> Path:
-        return self.scratch / "fits" / rows / trial_id
+        complete = not stop()
+        keep(model, home_of(self.scratch, name, trial.id))
+        return {"complete": complete, "rows": len(rows)}
 
     def _seal_blend(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
-        """Seal refitted members as one bundle, scored on the rows held out or with the score that is given."""
+        """Seal models that lie on disk as one bundle, scored on the rows held out or with the score that is given."""
         members = []
         for given in task["members"]:
             trial = Trial.from_dict(given["trial"])
             family = family_named(trial.family)
-            model = family.load(self._home(task["rows"], trial.id))
+            model = family.load(home_of(self.scratch, given["fit"], trial.id))
             config = {**trial.config, **given["effort"]}
             members.append(Member(trial.family, family.view, config, model, given["share"]))
-        states = {one.view: self._view(one.view, task["rows"])[0] for one in members}
+        states = {one.view: self._state(one.view) for one in members}
         blend = Blend(self.plan.schema, self.problem, tuple(members), states, task["temperature"])
         folder = self.scratch / "sealed" / f"blend-{task['rows']}"
-        held_out = task["held_out"] or self._held_out(folder.name, blend, fallback=task["score"])
-        n_rows = int(self._part(task["rows"]).usable.sum())
-        fitted = {"fitted_on": task["rows"], "fitted_rows": n_rows, "origin": [one["trial"] for one in task["members"]]}
+        held_out = task["held_out"]
+        if held_out is None:
+            known = [self._place(given["trial"]["id"]) for given in task["members"] if given["fit"] == SEARCH]
+            parts = [np.load(place) for place in known] if self.held is not None else []
+            whole = blend.blended(parts) if parts and len(parts) == len(members) else None
+            held_out = self._held_out(self._said(folder.name, blend, whole), fallback=task["score"])
+        again = [one["fit"] for one in task["members"] if one["fit"] != SEARCH]
+        fitted = {
+            "fitted_on": task["rows"],
+            "refitted": len(again),
+            "origin": [one["trial"] for one in task["members"]],
+        }
+        if again:
+            fitted["fitted_rows"] = int(self._part(task["rows"]).usable.sum())
         self._seal(folder, blend, {**held_out, **fitted}, task["decided"])
         return {"bundle": str(folder), "held_out": held_out, "importances": blend.importances()}
 
-    def _held_out(self, name: str, blend: Blend, *, fallback: float) -> dict[str, Any]:
+    def _place(self, name: str) -> Path:
+        return self.scratch / "predictions" / f"{name}.npy"
+
+    def _said(self, name: str, blend: Blend, known: np.ndarray | None = None) -> np.ndarray | None:
+        """Predictions of the rows held out, which are kept as ``name``; None without such rows."""
+        if self.held is None:
+            return None
+        said = blend.predict(self.held.table) if known is None else known
+        prediction = checked(said, len(self.held.y), self.problem)
+        np.save(self._place(name), prediction)
+        return prediction
+
+    def _held_out(self, said: np.ndarray | None, *, fallback: float) -> dict[str, Any]:
         """The score on rows that no decision sees; without such rows, or a score of them, the folds' own."""
         by_folds = {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
-        if self.held is None:
+        if self.held is None or said is None:
             return by_folds
-        prediction = checked(blend.predict(self.held.table), len(self.held.y), self.problem)
-        np.save(self.scratch / "predictions" / f"{name}.npy", prediction)
         metric = METRICS[self.problem.metric]
-        score = metric.score(self.held.y, prediction, self.held.weight)
+        score = metric.score(self.held.y, said, self.held.weight)
         if not np.isfinite(score):
             return by_folds
         rng = np.random.default_rng(self.seed)
-        ends = bootstrap_interval(metric, self.held.y, prediction, rng=rng, weight=self.held.weight, level=0.95)
+        ends = bootstrap_interval(metric, self.held.y, said, rng=rng, weight=self.held.weight, level=0.95)
         interval = [float(end) for end in ends] if np.isfinite(ends).all() else None
         return {"score": float(score), "interval": interval, "how": self.how, "rows": len(self.held.y)}
 

@@ -11,6 +11,7 @@ from lepton_ray.bundle.manifest import Manifest
 from lepton_ray.money.receipt import FINISH
 from lepton_ray.on_host import blending, finishing
 from lepton_ray.on_host.course import Course
+from lepton_ray.on_host.fits import SEARCH, home_of
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
@@ -18,11 +19,9 @@ from lepton_ray.search.desk import Desk
 from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import DONE, PARTIAL, Outcome
 
-MANY_ROWS = 20_000
-"""Development rows from which another member of the blend is worth more than a quarter more rows for each."""
-
-Hire = Callable[[float], Sequence[Worker]]
-"""Expected seconds of the refits of one part to the workers that are to carry them out."""
+Hire = Callable[[int, float], Sequence[Worker]]
+"""How many refits there are, and the seconds that they are expected to take together, to the workers that are to carry
+them out."""
 
 
 def conclude(
@@ -34,37 +33,16 @@ def conclude(
     *,
     hire: Hire,
     until: float,
-    side_by_side: bool = False,
 ) -> finishing.Finished:
     """Blend the champion with what goes well with it, refit as far as ``until`` allows, and seal.
 
     Args:
         champion: the best trial, whose bundle is sealed already; it stays where nothing better can be made in time.
-        side_by_side: whether ``hire`` has a worker for each of the two refits of a member.
     """
-    n_rows, held_rows = len(prepared.dev.y), 0 if prepared.held is None else len(prepared.held.y)
     problem, scratch = prepared.plan.problem, course.folder.scratch
-    learn_held = prepared.how != "test_file"  # a user's own test rows stay unseen
-    in_turn = 2.0 if held_rows and learn_held and not side_by_side else 1.0
 
-    def refit_seconds(outcome: Outcome) -> float:
+    def seconds(outcome: Outcome) -> float:
         return finishing.refit_seconds(desk.fit_seconds(outcome))
-
-    def chosen(turns: float) -> blending.Recipe:
-        return blending.recipe_of(
-            problem,
-            prepared.dev,
-            desk.outcomes(),
-            champion,
-            scratch,
-            refit_seconds=refit_seconds,
-            room=Room(
-                refit_seconds=(until - course.clock()) / turns,
-                row_seconds=course.spec.row_seconds(course.meter.ledger.machine),
-            ),
-            rng=np.random.default_rng(course.spec.seed),
-            value=course.value,
-        )
 
     def book(outcome: Outcome, part: str, started: float, complete: bool) -> None:
         course.meter.trial(
@@ -77,27 +55,44 @@ def conclude(
             stage=FINISH,
         )
 
-    recipe = chosen(in_turn)
-    if held_rows and learn_held and n_rows >= MANY_ROWS:
-        wide = chosen(in_turn / 2.0)
-        if len(wide.members) > len(recipe.members):
-            recipe, learn_held = wide, False
+    def kept(outcome: Outcome) -> bool:
+        return home_of(scratch, SEARCH, outcome.trial.id).exists()
+
+    outcomes = desk.outcomes()
+    recipe = blending.recipe_of(
+        problem,
+        prepared.dev,
+        [one for one in outcomes if kept(one)] if kept(champion) else outcomes,  # others need not be fitted in time
+        champion,
+        scratch,
+        refit_seconds=lambda one: 0.0 if kept(one) else seconds(one),
+        room=Room(
+            refit_seconds=until - course.clock(),
+            row_seconds=course.spec.row_seconds(course.meter.ledger.machine),
+        ),
+        rng=np.random.default_rng(course.spec.seed),
+        value=course.value,
+    )
     return finishing.finish(
         recipe,
         blending.as_sealed(problem, prepared.dev, champion, scratch, course.value),
-        hire(sum(refit_seconds(outcome) for outcome, _ in recipe.members)),
+        hire(len(recipe.members), sum(seconds(outcome) for outcome, _ in recipe.members)),
         sealer,
         course.clock,
         scratch=scratch,
+        rows=rows_of(prepared),
         rung=desk.rungs[champion.trial.rung],
-        refit_seconds=refit_seconds(recipe.winner),
+        seconds=seconds,
         until=until,
-        n_rows=n_rows,
         trials=desk.tried(),
-        held_rows=held_rows,
-        learn_held=learn_held,
         book=book,
     )
+
+
+def rows_of(prepared: Prepared) -> finishing.Rows:
+    """What there is to fit on; a user's own test rows stay unseen."""
+    held = 0 if prepared.held is None else len(prepared.held.y)
+    return finishing.Rows(len(prepared.dev.y), held, prepared.how != "test_file")
 
 
 def concluded(
@@ -117,5 +112,5 @@ def concluded(
         sealer,
         sealed,
         scratch=scratch,
-        held_rows=0 if prepared.held is None else len(prepared.held.y),
+        rows=rows_of(prepared),
     )

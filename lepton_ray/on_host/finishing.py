@@ -1,10 +1,12 @@
-"""The last stage of a search: the winners fitted again on more rows, and scored where nothing saw the rows.
+"""The last stage of a search: its blend is sealed and measured as it is, then fitted again on more rows.
 
-No step here chooses by a held-out score: refits that ran to their end replace the search's model, those that did not
-are put aside, whatever they scored. It knows nothing about Ray, reports or endpoints.
+More rows are worth more than what a search can still find out at its end, so its time goes first into refits on every
+row. The score is that of the same blend without the rows held out: as the search fitted its members or, where there is
+time for that as well, fitted again on the development rows. Where a refit does not end in time, the member stays as it
+is. No step here chooses by a held-out score. It knows nothing about Ray, reports or endpoints.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,30 +15,52 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.manifest import Manifest, read_manifest
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.blending import Recipe
+from lepton_ray.on_host.fits import SEARCH, home_of
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.worker_client import Worker
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import Outcome
 
-MORE_ROWS = 1.25
-"""A refit on all development rows against one fold's fit, and one on every row against that."""
-NO_SEARCH = 0.6
-"""Of a trial's time on as many rows: a refit stops at the round that was found, and judges nothing. Measured: 0.5."""
-SPARE = 1.3
-"""What a refit is given, as a multiple of what it is expected to take."""
-HOPE = SPARE * MORE_ROWS
-"""A refit is begun where this many times what is left would do: what it is expected to take is on the safe side."""
+REFIT = 1.25
+"""A refit on every row, of a fit on all rows but a fold's: 1.56 times the rows, and nothing to judge. Measured 0.8 to
+1.0 where rounds are judged one by one, 1.5 where they are not."""
+WORTH_BEGINNING = 0.8
+"""Of what a refit is expected to take: it is begun where this much is left."""
 SEAL_SECONDS = 0.5
 POLL_SECONDS = 0.05
 NOTES = {
     "all": "The score was measured on rows held out; the model itself was fitted again on all rows.",
+    "some": "The score was measured on rows held out; then {again} of the {members} models were fitted again on all"
+    " rows, and no time was left for the others.",
     "development": "The model is the one that was scored: fitted without the rows that measured it.",
-    "search": "The model is the one of the search: the reserve did not allow a refit.",
+    "search": "The model is the one of the search: the time did not allow a refit.",
 }
 
 Facts = dict[str, Any]
+Fits = dict[str, set[str]]
+"""For "search", "dev" and "all": the trials of which there is a model that was fitted so."""
 Book = Callable[[Outcome, str, float, bool], None]
 """Told of each refit that ended: of which trial, on which part, begun when, and whether it came to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What there is to fit on.
+
+    Attributes:
+        development: the rows that the search had.
+        held: the rows that it had not; 0 where the score is cross-validated.
+        learn_held: whether these may be learned from in the end.
+    """
+
+    development: int
+    held: int
+    learn_held: bool
+
+    @property
+    def final(self) -> str:
+        """The part that the model in use is fitted on, if there is time."""
+        return "all" if self.held and self.learn_held else "dev"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +68,8 @@ class Finished:
     """What the run hands over.
 
     Attributes:
-        fitted_on: "all" rows, all "development" rows, or "search" where no refit fitted into the reserve.
+        fitted_on: "all" rows; "some" where not each member was fitted on them again; "development" rows; or "search"
+            where no refit ended in time.
         predictions: (rows, …) of the held-out part by the model that was scored, or None without such a part.
         note: a sentence on what was refitted, or why not.
     """
@@ -62,12 +87,12 @@ class Finished:
 
 
 def refit_seconds(fit_seconds: float) -> float:
-    """What fitting a model again on every row may take, beside its refit on the development rows.
+    """What fitting a model again on every row is expected to take.
 
     Args:
-        fit_seconds: of one of its fits on all rows but a fold's, judged after each round.
+        fit_seconds: of one of its fits on all rows but a fold's.
     """
-    return SPARE * NO_SEARCH * MORE_ROWS**2 * fit_seconds
+    return REFIT * fit_seconds
 
 
 def finish(
@@ -78,120 +103,173 @@ def finish(
     clock: Callable[[], float],
     *,
     scratch: Path,
+    rows: Rows,
     rung: Rung,
-    refit_seconds: float,
+    seconds: Callable[[Outcome], float],
     until: float,
-    n_rows: int,
     trials: int,
-    held_rows: int,
-    learn_held: bool,
     book: Book = lambda outcome, part, started, complete: None,
 ) -> Finished:
-    """Refit on the development rows for the score and on all rows for use, side by side, as far as ``until`` allows.
+    """Seal the blend as the search fitted it, fit it again as far as ``until`` allows, and seal what there is then.
 
     Args:
-        sealed_before: the trial whose bundle the search left; it stays where no refit ends in time.
-        workers: one or two; with one the refits follow each other.
+        sealed_before: the trial whose bundle the search left; it stays where no member of the blend is there in time.
+        workers: they share the refits.
         rung: on which the trial was judged whose bundle the search left.
-        refit_seconds: what fitting the winner again is expected to take at most, see ``refit_seconds``.
-        n_rows: of the development part.
-        held_rows: 0 where the score comes from cross-validation; then one refit sees every row.
-        learn_held: whether the rows held out may be learned from in the end.
+        seconds: what fitting a trial's model again is expected to take, see ``refit_seconds``.
     """
-    champion = sealed_before.winner
     if (scratch / "stop").exists():
         (scratch / "stop").unlink()
-    parts = ("dev", "all") if held_rows and learn_held else ("dev",)
-    fitted: dict[str, set[str]] = {}
-    if clock() + refit_seconds / HOPE <= until:
-        fitted = _fitted(workers, clock, recipe, parts, until - SEAL_SECONDS * len(parts), book=book)
-    kept, ready = _whole(recipe, fitted)
-    sealed: dict[str, Facts] = {}
-    held_out = champion.held_out or {}
-    for part in ready:
-        worker = workers[parts.index(part) % len(workers)]
-        worker = worker if worker.ready_within(0.0) else workers[0]
-        measured = held_out if part == "all" else None  # whoever saw the rows held out is not scored on them
-        lease = Lease(f"{kept.winner.trial.id}-seal", clock(), max(until, clock()) + SEAL_SECONDS)
-        answer = _sealed(kept, part, measured, worker, lease)
-        if answer is not None:
-            sealed[part], held_out = answer, answer["held_out"]
-            sealer.seal(Path(answer["bundle"]), held_out, trials=trials)
-    fitted_on = "all" if "all" in sealed or (sealed and not held_rows) else "development" if sealed else "search"
-    name = "blend-dev" if "dev" in sealed else champion.trial.id
-    return Finished(
-        kept if sealed else sealed_before,
-        held_out,
-        fitted_on,
-        (sealed.get("dev") or sealed.get("all") or _kept(sealer)).get("importances"),
-        scratch / "predictions" / f"{name}.npy" if held_rows else None,
-        note_of(fitted_on, rung, n_rows, held_rows),
+    champion = sealed_before.winner
+    left = Finished(
+        sealed_before,
+        champion.held_out or {},
+        "search",
+        None,
+        _said(scratch, champion.trial.id, rows),
+        note_of("search", rung, rows),
+    )
+    names = [one.trial.id for one, _ in recipe.members]
+    there: Fits = {SEARCH: {name for name in names if home_of(scratch, SEARCH, name).exists()}}
+    ending = _Ending(recipe, rows, rung, scratch, left, workers, sealer, clock, until, trials)
+    if clock() + SEAL_SECONDS <= until:
+        ending.seal(SEARCH, there, (SEARCH,))
+    waiting = _wanted(recipe, rows, there[SEARCH])
+    there |= _fitted(workers, clock, waiting, until - 2 * SEAL_SECONDS, seconds=seconds, book=book)
+    ending.seal("dev", there, ("dev", SEARCH))
+    if rows.final == "all":
+        ending.seal("all", there, ("all", "dev", SEARCH), measured=ending.latest)
+    return ending.latest if ending.latest is not left else replace(left, importances=_told_by(sealer))
+
+
+def finished_before(recipe: Recipe, sealer: Sealer, sealed: Manifest, *, scratch: Path, rows: Rows) -> Finished:
+    """What ``finish`` had handed over when its run was broken off: the bundle in place, and the score beside it."""
+    held_out = {name: sealed.facts[name] for name in ("score", "interval", "how", "rows")}
+    members, again = len(sealed.members), sealed.facts["refitted"]
+    fitted_on = _fitted_on(sealed.facts["fitted_on"], rows, again, members)
+    scored = "blend-dev" if (scratch / "predictions" / "blend-dev.npy").exists() else f"blend-{SEARCH}"
+    note = note_of(fitted_on, None, rows, again=again, members=members)
+    return Finished(recipe, held_out, fitted_on, _told_by(sealer), _said(scratch, scored, rows), note)
+
+
+def note_of(fitted_on: str, rung: Rung | None, rows: Rows, *, again: int = 0, members: int = 1) -> str:
+    """A sentence on which rows the model has seen."""
+    if fitted_on == "search" and rung is not None and rung.rows is not None and rung.rows < rows.development:
+        return f"The model is the one of the search, fitted on {rung.rows:,} rows: the time did not allow a refit."
+    if rows.held or fitted_on == "search":
+        return NOTES[fitted_on].format(again=again, members=members)
+    return (
+        "The model was fitted on all rows."
+        if fitted_on == "all"
+        else f"{again} of {members} models were fitted on all rows."
     )
 
 
-def finished_before(recipe: Recipe, sealer: Sealer, sealed: Manifest, *, scratch: Path, held_rows: int) -> Finished:
-    """What ``finish`` had handed over when its run was broken off: the bundle in place, and the score beside it."""
-    held_out = {name: sealed.facts[name] for name in ("score", "interval", "how", "rows")}
-    fitted_on = "all" if sealed.facts["fitted_on"] == "all" or not held_rows else "development"
-    predictions = scratch / "predictions" / "blend-dev.npy" if held_rows else None
-    note = NOTES[fitted_on] if held_rows else "The model was fitted on all rows."
-    return Finished(recipe, held_out, fitted_on, _kept(sealer)["importances"], predictions, note)
+@dataclass(slots=True)
+class _Ending:
+    """What is handed over if the run ends now, and how something better takes its place."""
+
+    recipe: Recipe
+    rows: Rows
+    rung: Rung
+    scratch: Path
+    latest: Finished
+    workers: Sequence[Worker]
+    sealer: Sealer
+    clock: Callable[[], float]
+    until: float
+    trials: int
+
+    def seal(self, name: str, there: Fits, order: Sequence[str], *, measured: Finished | None = None) -> None:
+        """Take of each member the fit that comes first in ``order``; without one that is called ``name`` all stays.
+
+        Args:
+            measured: whose score it is to have, for its members saw the rows held out; only these are taken then.
+        """
+        known = None if measured is None else {one.trial.id for one, _ in measured.recipe.members}
+        names = [one.trial.id for one, _ in self.recipe.members if known is None or one.trial.id in known]
+        fits = {one: part for one in names if (part := next((p for p in order if one in there.get(p, ())), None))}
+        if name not in fits.values():
+            return
+        kept, held_out = self.recipe.only(fits), None if measured is None else measured.held_out
+        worker = next((one for one in self.workers if one.ready_within(0.0)), self.workers[0])
+        lease = Lease(f"{kept.winner.trial.id}-seal", self.clock(), max(self.until, self.clock()) + SEAL_SECONDS)
+        answer = _sealed(kept, name, fits, held_out, worker=worker, lease=lease)
+        if answer is None:
+            return
+        self.sealer.seal(Path(answer["bundle"]), answer["held_out"], trials=self.trials)
+        again = sum(part == self.rows.final for part in fits.values())
+        fitted_on = _fitted_on(name, self.rows, again, len(fits))
+        self.latest = Finished(
+            kept,
+            answer["held_out"],
+            fitted_on,
+            answer["importances"],
+            _said(self.scratch, f"blend-{name}", self.rows) if measured is None else measured.predictions,
+            note_of(fitted_on, self.rung, self.rows, again=again, members=len(fits)),
+        )
 
 
-def _whole(recipe: Recipe, fitted: dict[str, set[str]]) -> tuple[Recipe, tuple[str, ...]]:
-    """The blend that can be sealed, and on which parts: the members that are there on all of them, else those of the
-    first part alone, for a score must be that of the model it stands beside."""
-    if not fitted:
-        return recipe, ()
-    common = set.intersection(*fitted.values())
-    if common:
-        return recipe.only(common), tuple(fitted)
-    first = next(iter(fitted))
-    return recipe.only(fitted[first]), (first,)
+def _fitted_on(name: str, rows: Rows, again: int, members: int) -> str:
+    """What ``Finished`` calls a bundle whose best members were fitted on this part."""
+    if name == SEARCH:
+        return "search"
+    if name == "dev" and rows.held:
+        return "development"
+    return "all" if again == members else "some"
 
 
-def note_of(fitted_on: str, rung: Rung, n_rows: int, held_rows: int) -> str:
-    """A sentence on which rows the model has seen."""
-    if fitted_on == "search" and rung.rows is not None and rung.rows < n_rows:
-        return f"The model is the one of the search, fitted on {rung.rows:,} rows: the reserve did not allow a refit."
-    return NOTES[fitted_on] if held_rows or fitted_on == "search" else "The model was fitted on all rows."
-
-
-def _kept(sealer: Sealer) -> Facts:
-    """What is to be told of the search's own model, where it stays."""
+def _told_by(sealer: Sealer) -> dict[str, float] | None:
+    """How much each column counts in the bundle in place."""
     folder = Path(sealer.facts["bundle"])
     trust = [member.family for member in read_manifest(folder)[1].members]
-    return {"importances": Bundle.load(folder, trust=trust).model.importances()}
+    return Bundle.load(folder, trust=trust).model.importances()
+
+
+def _said(scratch: Path, name: str, rows: Rows) -> Path | None:
+    """What a model said of the rows held out."""
+    return scratch / "predictions" / f"{name}.npy" if rows.held else None
+
+
+def _wanted(recipe: Recipe, rows: Rows, kept: set[str]) -> list[tuple[str, Outcome]]:
+    """Which refits are wanted, the most wanted first: what a score hangs on, every row, and a better score."""
+    members = [outcome for outcome, _ in recipe.members]
+    if rows.final == "dev":
+        return [("dev", one) for one in members]
+    missing = [("dev", one) for one in members if one.trial.id not in kept]
+    better = [("dev", one) for one in members if one.trial.id in kept]
+    return [*missing, *[("all", one) for one in members], *better]
 
 
 def _fitted(
     workers: Sequence[Worker],
     clock: Callable[[], float],
-    recipe: Recipe,
-    parts: tuple[str, ...],
+    waiting: list[tuple[str, Outcome]],
     until: float,
     *,
+    seconds: Callable[[Outcome], float],
     book: Book,
-) -> dict[str, set[str]]:
-    """For each part the members that were fitted on it to the end, the largest shares first.
+) -> Fits:
+    """The refits that came to their end; one is begun where it may, by the first worker that is there."""
 
-    Each worker has a part of its own, if there are two, and takes from the other's when it is idle: one that has only
-    been started may not be there yet.
-    """
-    waiting = [(part, outcome) for outcome, _ in recipe.members for part in parts]
+    def fits(outcome: Outcome) -> bool:
+        return clock() + WORTH_BEGINNING * seconds(outcome) <= until
+
     running: dict[int, tuple[str, Outcome, float]] = {}
-    done: dict[str, set[str]] = {}
-    while running or (waiting and clock() < until):
-        there = [at for at, worker in enumerate(workers) if worker.ready_within(0.0)]
+    done: Fits = {}
+    while True:
         for at, worker in enumerate(workers):
-            if at in running or not waiting or clock() >= until or at not in there:
+            if at in running or not worker.ready_within(0.0):
                 continue
-            own = [entry for entry in waiting if parts.index(entry[0]) % len(there) == there.index(at)]
-            part, outcome = (own or waiting)[0]
-            waiting.remove((part, outcome))
-            running[at] = part, outcome, clock()
-            task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
-            worker.submit(task, Lease(f"{outcome.trial.id}-{part}", clock(), until))
+            fitting = [entry for entry in waiting if fits(entry[1])]
+            if fitting:
+                part, outcome = fitting[0]
+                waiting.remove(fitting[0])
+                running[at] = part, outcome, clock()
+                task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
+                worker.submit(task, Lease(f"{outcome.trial.id}-{part}", clock(), until))
+        if not running and not any(fits(outcome) for _, outcome in waiting):
+            return done
         if not running:
             workers[0].ready_within(POLL_SECONDS)
         for at, (part, outcome, started) in list(running.items()):
@@ -202,15 +280,18 @@ def _fitted(
                 book(outcome, part, started, complete)
                 if complete:
                     done.setdefault(part, set()).add(outcome.trial.id)
-    return {part: done[part] for part in parts if part in done}
 
 
-def _sealed(recipe: Recipe, part: str, held_out: Facts | None, worker: Worker, lease: Lease) -> Facts | None:
-    """Let the worker that fitted this part seal its models: scored there, or with the score measured beside it."""
+def _sealed(
+    recipe: Recipe, name: str, fits: Mapping[str, str], held_out: Facts | None, *, worker: Worker, lease: Lease
+) -> Facts | None:
+    """Let a worker seal models that lie on disk: scored there, or with the score measured without these rows."""
     task = {
         "kind": "seal",
-        "rows": part,
-        "members": [{**_member(outcome), "share": share} for outcome, share in recipe.members],
+        "rows": name,
+        "members": [
+            {**_member(outcome), "share": share, "fit": fits[outcome.trial.id]} for outcome, share in recipe.members
+        ],
         "temperature": recipe.temperature,
         "score": recipe.winner.score,
         "held_out": held_out,

@@ -200,5 +200,5 @@ def _finish(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, here
     if champion is None:
         reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in desk.outcomes()})
         raise SearchError(f"No model could be fitted ({'; '.join(reasons)[:400]}).", "Check the features.")
-    conclude(course, prepared, desk, sealer, champion, hire=lambda expected: [here], until=until)
+    conclude(course, prepared, desk, sealer, champion, hire=lambda refits, expected: [here], until=until)
     return champion

@@ -31,21 +31,24 @@ from lepton_ray.training.metrics import METRICS
 
 LATE_SECONDS = 1.0
 """How much later than its lease a trial of the last moment may come back."""
-LARGEST_REFIT_SHARE = 0.2
+LARGEST_REFIT_SHARE = 0.25
 """Of the wall: no winner of an early rung may stop the search to be fitted on all rows."""
 FIRST = ("constant", "linear")
 """Families whose default is tried before all else: a usable model within a second."""
 LEADING = "lightgbm"
 FEW_MINED = 4
 """Of the mined configurations: those that come before the defaults of families that were not recorded."""
+MANY_ROWS, GROWN = 30_000, 2
+"""More rows than most recorded tables have can carry larger models than these did: of the leading family's own list,
+which follows the rows, so many come as early."""
+SEALS = 3
+"""Of a blend: as it is, fitted again without the rows held out, and with them."""
 BLEND_SECONDS = 0.5
 """For choosing among the trials."""
+AT_ONCE = 0.2
+"""Of the wall: what is expected to take no longer on all rows needs no first look at a part of them."""
 MEMBERS = 3
 """Of a blend: time to fit so many again is kept, as far as the share above allows."""
-ONE_CORE = 1.8
-"""How much longer two refits take one after the other than side by side."""
-
-
 TRIM_EVERY = 16
 """Trials between two looks at how much is kept of what they said."""
 
@@ -78,30 +81,25 @@ def open_desk(
         one_in=one_in(rungs, n_rows),
         seed=course.spec.seed,
         economy=economy_of(course, prepared),
+        at_once=0.0 if rungs[0].rows is None else AT_ONCE * course.budget.wall_seconds,
     )
 
     def on_outcome(outcome: Outcome) -> None:
         note_outcome(course, sealer, desk, outcome)
 
     serving = SERVE_SECONDS if course.spec.serves else 0.0
-    reporting = REPORT_SECONDS + BLEND_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
+    finishing_seconds = BLEND_SECONDS + SEALS * finishing.SEAL_SECONDS + REPORT_SECONDS + serving
+    reporting = finishing_seconds + course.budget.wall_seconds - course.end + LATE_SECONDS
     fixed = reporting + kept_seconds(course.spec) if kept is None else kept
-    slow = ONE_CORE if course.around.cpus == 1 else 1.0
-
-    def share(rung: int) -> float:
-        return slow * finishing.refit_seconds(1.0) / rungs[rung].fits
-
-    def refit_of(outcome: Outcome) -> float:
-        return slow * finishing.refit_seconds(desk.fit_seconds(outcome))
 
     def reserve(best: Outcome | None) -> float:
         """What is fixed, and the refits of the best trial of each of the first few families, as far as time allows."""
         if best is None:
             return fixed
         most = LARGEST_REFIT_SHARE * course.budget.wall_seconds
-        leading = map(refit_of, _leading(desk.outcomes()))
-        likely = [seconds for seconds in leading if seconds <= most * finishing.HOPE]  # else it would not be begun
-        return fixed + min(sum(likely[:MEMBERS]), most)
+        leading = [finishing.refit_seconds(desk.fit_seconds(one)) for one in _leading(desk.outcomes())]
+        likely = [seconds for seconds in leading if seconds <= most][:MEMBERS]  # others would not be begun
+        return fixed + min(max(max(likely, default=0.0), sum(likely) / course.around.cpus), most)
 
     desk = Desk(
         policy,
@@ -110,7 +108,6 @@ def open_desk(
         size=size_of(found, problem, rungs, prepared),
         costs=CostModel.begin(priors.costs, probe(time.perf_counter) if probed else None),
         reserve=reserve,
-        refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
         on_begin=lambda trial, now, driver: course.folder.log_begun(Begun(trial, driver, now)),
     )
@@ -165,7 +162,9 @@ def portfolio_of(
     unknown = [entry for entry in defaults if entry[0] not in known]
     lead = [entry for entry in mined if entry[0] not in FIRST][:1]
     again = [entry for entry in warm if entry[0] in families]
-    order = (*first[:1], *again, *first[1:], *lead, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
+    own = [entry for entry in listed if entry[0] == LEADING]
+    large = own[1 : 1 + GROWN] if n_rows > MANY_ROWS else []
+    order = (*first[:1], *again, *first[1:], *lead, *large, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
     return tuple({key_of(*entry): entry for entry in order}.values())
 
 

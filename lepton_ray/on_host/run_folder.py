@@ -15,6 +15,7 @@ from typing import Any
 
 from lepton_ray.bundle.files import disk_faults, new_file, point
 from lepton_ray.money.lines import append_line, line_of, whole_lines
+from lepton_ray.on_host.fits import SEARCH, bytes_of, home_of
 from lepton_ray.search.trial import Outcome, Trial
 
 LEAVINGS = (
@@ -25,7 +26,7 @@ LEAVINGS = (
 KEPT = ("oof", "predictions")
 """What trials said of rows: a blend and a report of a run that was broken off need it, too."""
 LARGEST_KEPT_BYTES = 2 * 2**30
-"""Of ``oof``: beyond it, what is least likely to be of use is removed."""
+"""Of what trials said, and of their models: beyond it, what is least likely to be of use is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +136,28 @@ class RunFolder:
         return whole_lines(self.path / "trials.jsonl")[1]
 
     def trim(self, outcomes: Sequence[Outcome], most: int = LARGEST_KEPT_BYTES) -> None:
-        """Remove what trials said of rows, the worst of the lowest rung first, as far as it is more than ``most``."""
-        files = {path.stem: path for path in (self.kept / "oof").glob("*.npz")}
-        sizes = {name: path.stat().st_size for name, path in files.items()}
+        """Remove what trials said of rows, and their models, the worst of the lowest rung first, as far as these are
+        more than ``most`` bytes."""
+        sizes = {one.trial.id: self._size_of(one) for one in outcomes}
         excess = sum(sizes.values()) - most
-        known = [one for one in outcomes if one.trial.id in files]
+        known = [one for one in outcomes if sizes[one.trial.id]]
         for one in sorted(known, key=lambda one: (one.trial.rung, -(one.error or 0.0), one.trial.id)):
             if excess <= 0:
                 return
-            files[one.trial.id].unlink(missing_ok=True)
+            self._said_by(one).unlink(missing_ok=True)
+            if self._fitted_by(one).exists():
+                shutil.rmtree(self._fitted_by(one))
             excess -= sizes[one.trial.id]
+
+    def _said_by(self, outcome: Outcome) -> Path:
+        return self.kept / "oof" / f"{outcome.trial.id}.npz"
+
+    def _fitted_by(self, outcome: Outcome) -> Path:
+        return home_of(self.scratch, SEARCH, outcome.trial.id)
+
+    def _size_of(self, outcome: Outcome) -> int:
+        said = self._said_by(outcome)
+        return (said.stat().st_size if said.exists() else 0) + bytes_of(self._fitted_by(outcome))
 
     def adopt(self, sealed: Path, bundle_id: str) -> Path:
         """Make a sealed bundle the run's bundle: move it in, swap the link, drop the one before."""

@@ -195,8 +195,8 @@ def winner(
     """What won; the note is for what the report does not say by itself, as why it cannot be exported."""
     members = finished.recipe.members
     families = " + ".join(dict.fromkeys(outcome.trial.family for outcome, _ in members))
-    notes = [finished.note] if finished.fitted_on == "search" else []
-    if len(members) > 1 and finished.fitted_on != "search":
+    notes = [finished.note] if finished.fitted_on in ("search", "some") else []
+    if len(members) > 1:
         parts = ", ".join(f"{share:.0%} {outcome.trial.id} ({outcome.trial.family})" for outcome, share in members)
         notes.append(f"It averages {len(members)} models: {parts}.")
     if held is not None and "interval" in finished.recipe.decided:

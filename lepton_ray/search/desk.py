@@ -18,8 +18,8 @@ from lepton_ray.search.trial import KILLED, SKIPPED, Outcome, Trial
 
 ADMISSION_QUANTILE = 0.5
 """Of a trial's forecast: it must fit what is left. The median, since a lease that ends early still leaves a model."""
-LEASE_FACTOR = 6.0
-"""A trial may take this many times its forecast before its lease ends."""
+LEASE_FACTOR = 3.0
+"""A trial may take this many times its forecast before its lease ends; what it has come to then counts."""
 SHORTEST_LEASE_SECONDS = 3.0
 LONGEST_AFTERWARDS = 3.0
 """Seconds that a lease ends before the search does, at most, for what follows the fits: scoring and sealing."""
@@ -67,7 +67,6 @@ class Desk:
         size: Callable[[Trial], Size],
         costs: CostModel,
         reserve: Callable[[Outcome | None], float],
-        refit_share: Callable[[int], float] = lambda rung: 0.0,
         on_outcome: Callable[[Outcome], None],
         on_begin: Callable[[Trial, float, str], None] = lambda trial, now, driver: None,
     ) -> None:
@@ -75,7 +74,6 @@ class Desk:
         size: how much a trial has to do.
         costs: what a trial is expected to take before any has been seen.
         reserve: seconds to keep for finishing with this outcome, the best so far.
-        refit_share: seconds of refitting that follow a winner of this rung, per second of its trial.
         on_outcome: told each outcome once, in order, under the desk's lock.
         on_begin: told each trial that a worker takes up, when, and by which driver; under the lock, too.
         """
@@ -84,7 +82,6 @@ class Desk:
         self.rungs = rungs
         self._size = size
         self._reserve = reserve
-        self._refit_share = refit_share
         self._on_outcome = on_outcome
         self._on_begin = on_begin
         self._costs = costs
@@ -141,28 +138,23 @@ class Desk:
         """Until there is a model the next trial always does: it is what keeps a run from returning nothing."""
         if not self._running and self.best() is None:
             return now < self._budget.wall_seconds
-        left_after = self._budget.wall_seconds - self._lease_end(trial, now)
+        left_after = self._budget.wall_seconds - self.search_end()
         return self._budget.admits(now, self._expected_seconds(trial) + self._seconds_to_follow(trial), left_after)
 
     def _seconds_to_follow(self, trial: Trial) -> float:
         """What its promotions are expected to take: once a model of the last rung is there, one that cannot come as far
-        is of no use any more."""
+        is of no use any more. Of a family that this table has not seen, nobody knows."""
         last = len(self.rungs) - 1
-        if not any(outcome.usable and outcome.trial.rung == last for outcome in self._outcomes):
+        usable = [outcome.trial for outcome in self._outcomes if outcome.usable]
+        if all(one.rung < last for one in usable) or all(one.family != trial.family for one in usable):
             return 0.0
         further = (replace(trial, rung=rung, parent=trial.id) for rung in range(trial.rung + 1, last + 1))
         return sum(self._expected_seconds(one) for one in further)
 
-    def _lease_end(self, trial: Trial, now: float) -> float:
-        """The latest end of a lease that begins now: what it may find must still be fitted again."""
-        end = self.search_end()
-        open_end = self._budget.wall_seconds - self._reserve(None)
-        return min(end, now + max(0.0, open_end - now) / (1.0 + self._refit_share(trial.rung)))
-
     def _assign(self, trial: Trial, now: float) -> Assignment:
         expected = self._expected_seconds(trial)
         seconds = max(LEASE_FACTOR * expected, SHORTEST_LEASE_SECONDS)
-        found, end = self.best(), self._lease_end(trial, now)
+        found, end = self.best(), self.search_end()
         if found is None:
             end = self._budget.wall_seconds  # what is kept for finishing is worth nothing without a model
         beat = None

@@ -3,9 +3,10 @@
 The order is the floor first (constant, linear), then the portfolio, then draws: the better family more often, every
 other one near the family's best configuration. A family that has shown itself to be behind leaves the portfolio to the
 others. Each rung of a ladder gets as much time as the one below (asynchronous successive halving, Li et al. 2020,
-arXiv:1810.05934, with η the ratio of their costs), so that the best of a rung goes on as soon as it is known. When most
-of what there is to spend is spent, the best few of a rung and the best of its better families go on before anything new
-is tried: that is what the final blend is chosen from. Where a space is exhausted, the rest goes on as well.
+arXiv:1810.05934, with η the ratio of their costs), so that the best of a rung goes on as soon as it is known; the best
+of each of the better families does so before a second one of any. When most of what there is to spend is spent, the
+best few of a rung and these go on before anything new is tried: that is what the final blend is chosen from. Where a
+space is exhausted, the rest goes on as well.
 
 An expected gain of the blend per second, with a cost that counts less as money runs out, was measured instead of equal
 time and was no better: see LOG.md.
@@ -13,7 +14,7 @@ time and was no better: see LOG.md.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -28,7 +29,9 @@ TRIED_ENOUGH = 2
 """Trials after which a family in the worse half is behind."""
 LATE, FINALISTS = 0.6, 3
 """From this share of what there is to spend, or as soon as that takes all that is left, so many of the better half of a
-rung go on beside the best of each of its families."""
+rung go on beside the best of each of its better families."""
+PACKING = 1.3
+"""What a few long trials take of their workers' time, in units of their own: they do not end together."""
 FROM_DRAW = 0.35
 """Of a draw near the best: the share of its settings that are new."""
 DRAWS = 8
@@ -92,6 +95,9 @@ class PromotionPolicy:
         draw: (family name, generator, near) to a config of its space, near another one or anywhere; None where the
             family has no space.
         one_in: for each rung but the last, how many of its trials take as long as one promotion.
+        at_once: seconds; what is expected to take no longer on a higher rung begins there, once its family is known to
+            be among the better ones: a part of the rows says little of a configuration. 0 where the rungs below have no
+            other rows.
         economy: when to stop although there is money left; None: never.
     """
 
@@ -100,6 +106,7 @@ class PromotionPolicy:
     one_in: tuple[int, ...]
     seed: int
     economy: Economy | None = None
+    at_once: float = 0.0
 
     def decide(self, seen: Snapshot, fits: Fits, takes: Takes = lambda trial: 0.0) -> Decision:
         """The next step, the same for the same snapshot; only a trial that ``fits`` what is left is started."""
@@ -120,13 +127,26 @@ class PromotionPolicy:
         """What might be tried next, the most wanted first; once there is nothing new at all, the rest goes on."""
         name = next_name(seen)
         promoted = {trial.parent for trial in started if trial.parent is not None}
-        yield from self._promotions(seen, promoted, name, takes)
+        yield from self._promotions(seen, started, promoted, takes)
         exhausted = True
         for trial in self._new(seen, started, name):
             exhausted = False
-            yield trial
+            yield self._placed(trial, seen, takes)
         for rung in reversed(range(len(self.one_in) if exhausted else 0)):
-            yield from (_promotion(one, name) for one in _ranked(seen.outcomes, rung) if one.trial.id not in promoted)
+            yield from _promotions_of(_ranked(seen.outcomes, rung), promoted, name)
+
+    def _placed(self, trial: Trial, seen: Snapshot, takes: Takes) -> Trial:
+        """The same on the highest rung that it may begin on, where its family has shown itself better than others."""
+        there = _ranked(seen.outcomes, 0)
+        ahead = (
+            {one.trial.family for one in _better_families(there)}
+            if len({one.trial.family for one in there}) > 1
+            else ()
+        )
+        if not self.at_once or trial.family not in ahead:
+            return trial
+        higher = (replace(trial, rung=rung) for rung in reversed(range(1, len(self.one_in) + 1)))
+        return next((one for one in higher if takes(one) <= self.at_once), trial)
 
     def _new(self, seen: Snapshot, started: Sequence[Trial], name: str) -> Iterator[Trial]:
         """What was not tried yet: the list without the families that are behind, draws, the rest of the list."""
@@ -147,18 +167,26 @@ class PromotionPolicy:
             if family not in behind or seen.spent < LATE:
                 yield Trial(name, family, config, rung=0)
 
-    def _promotions(self, seen: Snapshot, promoted: Collection[str], name: str, takes: Takes) -> Iterator[Trial]:
+    def _promotions(
+        self, seen: Snapshot, started: Sequence[Trial], promoted: Collection[str], takes: Takes
+    ) -> Iterator[Trial]:
         """From the highest rung down, so that what is nearest to its end is ended first."""
+        name = next_name(seen)
         for rung in reversed(range(len(self.one_in))):
-            there = _ranked(seen.outcomes, rung)
-            finals = [_promotion(one, name) for one in _finalists(there) if one.trial.id not in promoted]
-            late = seen.spent >= LATE or sum(map(takes, finals)) >= seen.left * (1 + len(seen.running))
-            wanted = there[: len(there) // PROMOTE_ONE_IN] if self._due(seen, rung) else []
-            yield from finals if late else (_promotion(one, name) for one in wanted if one.trial.id not in promoted)
+            there, above = _ranked(seen.outcomes, rung), {trial.family for trial in started if trial.rung == rung + 1}
+            leaders = _better_families(there)
+            new = [one for one in leaders if one.trial.family not in above]
+            finals = _promotions_of([*new, *_better_half(there)[:FINALISTS], *leaders], promoted, name)
+            late = seen.spent >= LATE or PACKING * sum(map(takes, finals)) >= seen.left * (1 + len(seen.running))
+            if late:
+                yield from finals
+            elif (some := there[: len(there) // PROMOTE_ONE_IN]) and self._due(seen, rung):
+                yield from _promotions_of([*new, *some], promoted, name)
 
     def _due(self, seen: Snapshot, rung: int) -> bool:
         """Whether the rung above would have had no more time than this one after another promotion."""
-        here, above = ([one.seconds for one in seen.outcomes if one.trial.rung == at] for at in (rung, rung + 1))
+        here = [one.seconds for one in seen.outcomes if one.trial.rung == rung]
+        above = [one.seconds for one in seen.outcomes if one.trial.rung == rung + 1 and one.trial.parent is not None]
         if not here:
             return False
         expected = self.one_in[rung] * sum(here) / len(here)
@@ -176,11 +204,22 @@ def _promotion(outcome: Outcome, name: str) -> Trial:
     return Trial(name, trial.family, trial.config, rung=trial.rung + 1, parent=trial.id)
 
 
-def _finalists(there: Sequence[Outcome]) -> list[Outcome]:
-    """Of a rung's trials, the best first: those of the better half that are among the first few or lead a family."""
-    half = there[: (len(there) + 1) // 2]
-    leaders = _leaders(half).values()
-    return [one for at, one in enumerate(half) if at < FINALISTS or one in leaders]
+def _promotions_of(wanted: Sequence[Outcome], promoted: Collection[str], name: str) -> list[Trial]:
+    """The promotion of each of them, once, that has had none."""
+    once = {one.trial.id: one for one in wanted if one.trial.id not in promoted}
+    return [_promotion(one, name) for one in once.values()]
+
+
+def _better_half(there: Sequence[Outcome]) -> Sequence[Outcome]:
+    return there[: (len(there) + 1) // 2]
+
+
+def _better_families(there: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Of a rung's trials, the best first: the best of each family, and of these the better half."""
+    first: dict[str, Outcome] = {}
+    for one in there:
+        first.setdefault(one.trial.family, one)
+    return _better_half(list(first.values()))
 
 
 def near(config: Config, drawn: Config, rng: np.random.Generator) -> Config:

@@ -79,7 +79,8 @@ def test_the_portfolio_starts_with_the_plain_default_and_depends_on_the_table() 
     family = LightGBMFamily()
     small, large = (family.configs(BINARY, n_rows, 20) for n_rows in (500, 300_000))
     assert small[0]["rounds"] == large[0]["rounds"] == 100
-    assert len(small) == len(large) == 12
+    assert (len(small), len(large)) == (12, 13)
+    assert max(config["num_leaves"] for config in large[:2]) > max(config["num_leaves"] for config in small[:4])
     assert small[1]["num_leaves"] < large[1]["num_leaves"]
     assert len({str(sorted(config.items())) for config in small}) == 12
     assert any(config.get("target") == "log1p" for config in family.configs(VALUES, 5000, 20))

@@ -14,6 +14,7 @@ from lepton_ray.models.linear import LinearFamily
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import LateBench, joined, open_bench
 from lepton_ray.on_host.blending import cross_validated
+from lepton_ray.on_host.fits import SEARCH
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome
 from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS
@@ -173,8 +174,8 @@ def refit(rows: str, trial: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def seal(rows: str, *members: dict[str, Any], held_out: Any = None) -> dict[str, Any]:
-    """The task of sealing trials in equal shares."""
-    given = [{"trial": trial, "effort": {}, "share": 1 / len(members)} for trial in members]
+    """The task of sealing trials in equal shares, each as it was fitted on these rows."""
+    given = [{"trial": trial, "effort": {}, "share": 1 / len(members), "fit": rows} for trial in members]
     return {
         "kind": "seal",
         "rows": rows,
@@ -218,6 +219,26 @@ def test_members_are_sealed_as_one_and_scored_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(on.scratch / "predictions" / "blend-dev.npy"), expected, rtol=1e-12)
     metric = METRICS[prepared.plan.problem.metric]
     assert both["held_out"]["score"] == pytest.approx(metric.score(prepared.held.y, expected, None))
+
+
+def test_a_model_of_the_last_rung_is_kept_and_blended_as_it_is_or_fitted_again(tmp_path: Path) -> None:
+    _, prepared, on = made(tmp_path)
+    last = len(on.rungs) - 1
+    orders = [task("linear", name="t001"), task("lightgbm", name="t002", beat=(-1.0,) * on.rungs[last].fits)]
+    trials = [order["trial"] | {"rung": last} for order in orders]
+    for order, trial in zip(orders, trials, strict=True):
+        run(on, {**order, "trial": trial})
+    as_is = on.run(seal(SEARCH, *trials), LONG)
+    blend, kept = Bundle.load(as_is["bundle"]), np.load(on.scratch / "predictions" / "blend-search.npy")
+    np.testing.assert_array_equal(blend.model.predict(prepared.held.table), kept)
+    assert "fitted_rows" not in blend.manifest.facts and blend.manifest.facts["refitted"] == 0
+    on.run(refit("all", trials[0]), LONG)
+    order = seal("all", *trials, held_out=as_is["held_out"])
+    order["members"][1]["fit"] = SEARCH
+    mixed = Bundle.load(on.run(order, LONG)["bundle"])
+    assert (mixed.manifest.facts["fitted_on"], mixed.manifest.facts["refitted"]) == ("all", 1)
+    assert not np.array_equal(mixed.model.predict(prepared.held.table), kept)
+    assert mixed.manifest.facts["score"] == as_is["held_out"]["score"]
 
 
 def test_a_promotion_fits_only_what_its_parent_did_not(tmp_path: Path) -> None:

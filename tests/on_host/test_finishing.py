@@ -15,6 +15,7 @@ from lepton_ray.on_host import blending, finishing, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.bench import Bench
 from lepton_ray.on_host.choosing import chosen_families
+from lepton_ray.on_host.concluding import rows_of
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.out_of_fold import load_folds, path_of, save_folds
 from lepton_ray.on_host.preparation import prepare
@@ -24,6 +25,7 @@ from lepton_ray.on_host.worker_client import Status
 from lepton_ray.search import ensemble
 from lepton_ray.search.bias import Judged
 from lepton_ray.search.ensemble import Room
+from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.table.schema import Column, Kind, Schema, Task
 from lepton_ray.training.metrics import METRICS
 from tests.on_host.rows import bench, columns, spec, write
@@ -69,7 +71,6 @@ class Made:
     def finish(
         self, until: float = 60.0, members: int = 1, recipe: blending.Recipe | None = None
     ) -> finishing.Finished:
-        n_rows = len(self.prepared.dev.y)
         recipe = recipe or blending.recipe_of(
             self.prepared.plan.problem,
             self.prepared.dev,
@@ -91,13 +92,11 @@ class Made:
             self.sealer,
             self.course.clock,
             scratch=self.course.folder.scratch,
+            rows=rows_of(self.prepared),
             rung=self.desk.rungs[self.desk.best().trial.rung],
-            refit_seconds=finishing.refit_seconds(self.desk.fit_seconds(recipe.winner)),
+            seconds=lambda outcome: finishing.refit_seconds(self.desk.fit_seconds(outcome)),
             until=until,
-            n_rows=n_rows,
             trials=3,
-            held_rows=0 if self.prepared.held is None else len(self.prepared.held.y),
-            learn_held=self.prepared.how != "test_file",
             book=lambda outcome, part, started, complete: self.booked.append((outcome.trial.id, part, complete)),
         )
 
@@ -163,10 +162,53 @@ def test_a_blend_is_fitted_sealed_and_told_as_one(tmp_path: Path) -> None:
 
 def blend(made: Made, *names: str) -> blending.Recipe:
     """These trials in equal shares, whatever the search would have chosen."""
-    outcomes = [outcome for outcome in made.desk.outcomes() if outcome.trial.id in names]
+    return blended(made, [outcome for outcome in made.desk.outcomes() if outcome.trial.id in names])
+
+
+def blended(made: Made, outcomes: list[Outcome]) -> blending.Recipe:
     members = tuple((outcome, 1 / len(outcomes)) for outcome in outcomes)
-    parts = {name: np.full((2, 2), 0.5) for name in names}
+    parts = {outcome.trial.id: np.full((2, 2), 0.5) for outcome in outcomes}
     return blending.Recipe(members, made.prepared.plan.problem, parts, np.arange(2), Judged(np.array([0, 1])))
+
+
+def at_the_last_rung(made: Made, *families: str) -> blending.Recipe:
+    """A trial of each of these families that came so far, in equal shares."""
+    last = len(made.desk.rungs) - 1
+    orders = [
+        {"trial": Trial(f"t9{at}", family, {}, rung=last).to_dict(), "beat": None} for at, family in enumerate(families)
+    ]
+    rest = {"kind": "trial", "driver": "host", "threads": 1}
+    answers = [made.worker.bench.run({**rest, **order}, Lease("t", 0.0, 3600.0)) for order in orders]
+    return blended(made, [Outcome.from_dict(answer) for answer in answers])
+
+
+def test_refits_on_every_row_come_before_those_for_a_better_score(tmp_path: Path) -> None:
+    made = searched(tmp_path, trials=2, families="linear,lightgbm")
+    found = made.finish(recipe=at_the_last_rung(made, "linear", "lightgbm"))
+    asked = [(task["kind"], task.get("rows")) for task, _ in made.worker.given if task["kind"] != "trial"]
+    refits = [*[("refit", "all")] * 2, *[("refit", "dev")] * 2]
+    assert asked == [("seal", "search"), *refits, ("seal", "dev"), ("seal", "all")]
+    assert found.fitted_on == "all" and Bundle.load(made.result["bundle"]).manifest.facts["refitted"] == 2
+
+
+@pytest.mark.parametrize(
+    "lose, fitted_on, again",
+    [(("dev", "all"), "search", 0), (("dev", "lightgbm"), "some", 1), (("all",), "development", 2)],
+)
+def test_a_member_whose_refit_did_not_end_stays_as_the_search_left_it(
+    tmp_path: Path, lose: tuple[str, ...], fitted_on: str, again: int
+) -> None:
+    made = searched(tmp_path, trials=2, families="linear,lightgbm")
+    recipe = at_the_last_rung(made, "linear", "lightgbm")
+    made.worker.lose = lose
+    found = made.finish(recipe=recipe)
+    bundle = Bundle.load(made.result["bundle"])
+    assert [member.family for member in bundle.manifest.members] == ["linear", "lightgbm"]
+    assert found.fitted_on == fitted_on and (fitted_on != "some" or "1 of the 2 models" in found.note)
+    assert bundle.manifest.facts["refitted"] == again
+    scored = np.load(found.predictions)
+    assert METRICS["roc_auc"].score(made.prepared.held.y, scored, None) == pytest.approx(found.held_out["score"])
+    assert bundle.manifest.facts["score"] == made.result["score"] == found.held_out["score"]
 
 
 @pytest.mark.exam
@@ -241,7 +283,7 @@ def test_a_small_table_has_one_refit_and_a_corrected_score(tmp_path: Path) -> No
     made = searched(tmp_path, rows=300, trials=6)
     found = made.finish()
     assert found.fitted_on == "all" and found.predictions is None
-    assert {task["rows"] for task, _ in made.worker.given if task["kind"] != "trial"} == {"dev"}
+    assert {task["rows"] for task, _ in made.worker.given if task["kind"] == "refit"} == {"dev"}
     assert found.measured(0.5, [0.4, 0.6]).held_out["interval"] == [0.4, 0.6]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lepton_ray.on_host import handover
+from lepton_ray.on_host.fits import SEARCH, home_of
 from lepton_ray.on_host.run_folder import LEAVINGS, Begun, RunFolder
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.trial import DONE, Outcome, Trial
@@ -121,6 +122,24 @@ def test_what_is_kept_has_a_bound_and_the_worst_of_the_lowest_rung_goes_first(tm
     assert left(450) == ["t001", "t002", "t003", "t004"]
     assert left(250) == ["t003", "t004"]
     assert left(100) == ["t004"]
+
+
+def test_a_model_goes_with_what_it_said(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    outcomes = [
+        Outcome(Trial(name, "f", {}, 1), DONE, "host", 0.0, 1.0, error=error)
+        for name, error in (("t000", 0.5), ("t001", 0.2))
+    ]
+    for one in outcomes:
+        (made.scratch / "oof" / f"{one.trial.id}.npz").write_bytes(b"0" * 100)
+        home = home_of(made.scratch, SEARCH, one.trial.id)
+        (home / "trees").mkdir(parents=True)
+        (home / "trees" / "all").write_bytes(b"0" * 900)
+    made.trim(outcomes, 2000)
+    assert len(list((made.scratch / "fits" / SEARCH).iterdir())) == 2
+    made.trim(outcomes, 1900)
+    assert [home.name for home in (made.scratch / "fits" / SEARCH).iterdir()] == ["t001"]
+    assert [path.stem for path in (made.kept / "oof").iterdir()] == ["t001"]
 
 
 def test_what_trials_said_outlives_the_scratch_folder(tmp_path: Path) -> None:

@@ -125,6 +125,11 @@ def test_once_there_is_a_model_of_the_last_rung_nothing_is_begun_that_cannot_com
     found.replay([replace(ended(looked, 0.3, seconds=40.0, folds=1), trial=last)])
     assert take(found, 30.0).trial.rung == 0
     assert isinstance(found.next_step(80.0), Wait)
+    other = replace(last, id="t010", family="other")
+    unseen = desk(rungs=TWO, seconds=4.0, wall=100.0)
+    unseen.finish(ended(take(unseen, 0.0), seconds=0.1, folds=1))
+    unseen.replay([replace(ended(looked, 0.3, seconds=40.0, folds=1), trial=other)])
+    assert take(unseen, 80.0).trial.rung == 0, "of a family that this table has not seen nobody knows"
 
 
 def test_a_lease_is_a_multiple_of_the_forecast_and_never_reaches_beyond_the_search() -> None:

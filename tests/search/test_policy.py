@@ -198,15 +198,43 @@ def test_the_constant_is_never_promoted_even_when_it_leads() -> None:
         assert "t000" not in {trial.parent for trial in play.running} > {None}
 
 
-def test_late_the_best_few_go_on_and_the_best_of_each_family_in_the_better_half() -> None:
+def test_the_best_of_each_better_family_goes_on_first_and_late_the_best_few_do() -> None:
     rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(4)]
     rung += [outcome("t004", 0.14, family="linear"), *(outcome(f"t{n:03d}", 0.5) for n in range(5, 9))]
     rung += [outcome("t009", 0.6, family="slow")]
     early, late = (Play(policy(1), outcomes=list(rung), spent=spent) for spent in (0.5, 0.7))
     for _ in range(6):
         early.ask(), late.ask()
-    assert [trial.parent for trial in early.running if trial.parent] == ["t000", "t001", "t002"]
-    assert [trial.parent for trial in late.running if trial.parent] == ["t000", "t001", "t002", "t004"]
+    assert [trial.parent for trial in early.running if trial.parent] == ["t000", "t004", "t001"]
+    assert [trial.parent for trial in late.running if trial.parent] == ["t000", "t004", "t001", "t002"]
+
+
+def test_what_is_cheap_begins_at_the_top_once_its_family_is_ahead_of_another() -> None:
+    rung = [outcome("t000", 0.5, family="linear"), outcome("t001", 0.1)]
+    takes = lambda trial: 1.0 if trial.rung == 0 else 6.0  # noqa: E731
+
+    def first(known: list[Outcome], at_once: float, rungs: int = 1) -> Trial:
+        asked = replace(policy(rungs), portfolio=(("trees", {"n": 3}),), at_once=at_once)
+        decision = asked.decide(Snapshot(tuple(known), ()), ALWAYS, takes)
+        assert isinstance(decision, Start)
+        return decision.trial
+
+    assert (first(rung, 6.0).rung, first(rung, 6.0, rungs=2).rung) == (1, 2)
+    assert first(rung, 5.9).rung == first(rung, 0.0).rung == 0, "too long, or there are no other rows"
+    assert first(rung[1:], 6.0).rung == 0, "it is ahead of nobody"
+    behind = [replace(rung[0], error=0.05), rung[1]]
+    assert first(behind, 6.0).rung == 0
+
+
+def test_a_trial_that_began_at_the_top_puts_off_no_promotion() -> None:
+    rung = [outcome(f"t{n:03d}", 0.1 + n / 100) for n in range(4)]
+    top = [replace(outcome(f"t{n:03d}", 0.05, rung=1), seconds=100.0) for n in range(4, 8)]
+    for known, parent in ((rung, "t000"), ([*rung, *top], "t000")):
+        decision = policy(1).decide(Snapshot(tuple(known), ()), ALWAYS)
+        assert isinstance(decision, Start) and decision.trial.parent == parent
+    promoted = [replace(one, trial=replace(one.trial, parent="t000")) for one in top]
+    decision = policy(1).decide(Snapshot((*rung, *promoted), ()), ALWAYS)
+    assert isinstance(decision, Start) and decision.trial.parent is None, "the upper rung has had its time"
 
 
 def test_with_nothing_new_left_the_rest_goes_on_best_first() -> None:
