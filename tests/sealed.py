@@ -1,5 +1,6 @@
 """Small sealed bundles, made by the real floors from a table with a column of every kind."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ def parts(
     task: str = "binary", family_name: str = "lightgbm", without: tuple[str, ...] = (), seed: int = 1
 ) -> dict[str, Any]:
     """Everything that ``write_bundle`` wants, fitted on the small table ``without`` some columns."""
+    return dict(_parts(task, family_name, without, seed))
+
+
+@cache
+def _parts(task: str, family_name: str, without: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """Fit each once."""
     table = raw_table()
     drop = (*without, *(name for name in TARGETS.values() if name != TARGETS[task]))
     types = {name: kind for name, kind in TYPES.items() if name not in without}
