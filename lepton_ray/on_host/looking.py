@@ -50,7 +50,7 @@ def look_at(table: str, *, target: str | None, **options: Any) -> Look:
     plan = None
     said: list[str] = []
     if target is not None:
-        planned = plan_blocks(spec, source.names, InMemory(raw))
+        planned = plan_blocks(spec, source, InMemory(raw))
         plan = planned.plan
         said += in_short(plan.findings, planned.profile)
         if planned.profile.rows < planned.rows:

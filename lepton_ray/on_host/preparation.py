@@ -3,6 +3,11 @@
 The part that is held out is set aside by a hash of each raw row before anything is looked at, so no statistic of the
 plan has seen it. The same three passes go over a table in memory and over the blocks of one that is not. It knows
 nothing about trials, money or Ray.
+
+Rows that a plan makes equal, because it leaves out what told them apart, belong on one side too. Which columns those
+are only a plan can say; so where there are such rows, the hash is taken again without these columns, and the profile
+and the plan are made anew. What stays of the first plan is what counts as equal, and no statistic: it moves rows from
+one side to the other by their hash alone. Large tables are spared the second time; of them it is counted and told.
 """
 
 import math
@@ -30,6 +35,7 @@ from lepton_ray.table.passes import (
     Blocks,
     Clean,
     Cleaned,
+    Compare,
     Count,
     InMemory,
     LookAt,
@@ -55,6 +61,10 @@ from lepton_ray.table.splitting import (
 )
 
 LEAK_SAMPLE_ROWS = 20_000
+ANEW_BYTES = 64 * 2**20
+"""A table up to this size is split and planned anew where it has rows that its plan makes equal."""
+ROUNDS = 3
+"""Of splitting anew, for a plan made from other rows may leave out others."""
 
 
 class Summand(Protocol):
@@ -126,7 +136,7 @@ def prepare(spec: RunSpec, source: Source | None = None) -> Prepared:
 
 def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = math.inf) -> Prepared:
     """Split, profile, plan and clean a table, block by block; ``room``: bytes that its clean rows may take."""
-    planned = plan_blocks(spec, source.names, blocks)
+    planned = plan_blocks(spec, source, blocks)
     plan, split, holdout, profile = planned.plan, planned.split, planned.holdout, planned.profile
     share = min(1.0, room / (profile.rows * bytes_per_row(plan, profile)))
     dev, held = (Cleaned.join(parts) for parts in zip(*blocks.each(Clean(plan, split, holdout, share)), strict=True))
@@ -151,13 +161,34 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
     )
 
 
-def plan_blocks(spec: RunSpec, names: Sequence[str], blocks: Blocks) -> Planned:
+def plan_blocks(spec: RunSpec, source: Source, blocks: Blocks) -> Planned:
     """Decide how a table is split, and plan from the rows that are not held out."""
-    require_columns(names, spec)
-    kept = [name for name in names if name not in spec.drop]
+    require_columns(source.names, spec)
+    kept = [name for name in source.names if name not in spec.drop]
     columns = key_columns(kept, target=spec.target, weight=spec.weight, group=spec.group)
     when = None if spec.time is None else time_plan(joined(blocks.each(ProfileOne(spec.time))))
     split = Split(tuple(columns), spec.seed, when, spec.target if when is None else None)
+    planned = planned_by(split, spec, blocks)
+    if when is not None or spec.group is not None or source.expanded_bytes > ANEW_BYTES:
+        return planned
+    for _ in range(ROUNDS):
+        fewer = replace(split, columns=used_of(split.columns, planned.plan))
+        if fewer == planned.split or not rich(planned.profile, planned.plan.columns):
+            break
+        if not joined(blocks.each(Compare(planned.split, fewer))).any:
+            break
+        planned = planned_by(fewer, spec, blocks)
+    return planned
+
+
+def used_of(columns: Sequence[str], plan: CleaningPlan) -> tuple[str, ...]:
+    """Those of them that the plan does not leave out."""
+    left_out = {column.name for column in plan.columns if not column.use}
+    return tuple(name for name in columns if name not in left_out)
+
+
+def planned_by(split: Split, spec: RunSpec, blocks: Blocks) -> Planned:
+    """Split a table like this, and plan from the rows that are not held out."""
     rows, holdout, how, sight = surveyed(blocks, split, spec)
     plan = plan_for(sight.profile, spec)
     if spec.plan is None:
@@ -304,8 +335,8 @@ def folds_of(keys: np.ndarray) -> np.ndarray:
 def twins_of(plan: CleaningPlan, dev: Cleaned, held: Cleaned) -> int:
     """How many rows held out repeat a row to learn from, where only a left-out number of the rows told them apart.
 
-    The split is made before it is known which columns those are. Only where rows are so ``rich`` that none are equal
-    by chance does it say anything.
+    A large table is split before it is known which columns those are. Only where rows are so ``rich`` that none are
+    equal by chance does it say anything.
     """
     if plan.group is not None or not row_numbers(plan):
         return 0

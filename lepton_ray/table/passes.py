@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.column_plan import ColumnPlan
-from lepton_ray.table.hashing import Hashes, hash_rows_and_part
+from lepton_ray.table.hashing import Hashes, hash_rows, hash_rows_and_part
 from lepton_ray.table.profile import ColumnProfile, Profile, merge, profile_block, profile_long_column
 from lepton_ray.table.rarity import RareClasses
 from lepton_ray.table.splitting import Census, Holdout, sample_order, share_mask, times_by
@@ -29,13 +29,15 @@ class Rows:
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self._hashes: tuple[Hashes, Hashes] | None = None
+        self._split: Split | None = None
+        self._hashes: tuple[Hashes, Hashes] = (np.zeros(0, np.uint64), np.zeros(0, np.uint64))
         self._when: npt.NDArray[np.float64] | None = None
 
     def hashes(self, split: "Split") -> tuple[Hashes, Hashes]:
-        """One hash per row over all columns, and its key; a table is split in one way only."""
-        if self._hashes is None:
+        """One hash per row over all columns, and its key; those of the last split are kept."""
+        if self._split != split:
             self._hashes = hash_rows_and_part(self.raw, sorted(self.raw.column_names), split.columns, split.seed)
+            self._split = split
         return self._hashes
 
     def keys(self, split: "Split") -> Hashes:
@@ -113,6 +115,36 @@ class Count:
         if target is None:
             return Census.of(order)
         return Census.of(order, rare=RareClasses.of(target, rows.raw.column(target), order))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alike:
+    """The keys of rows, and what their keys were if some columns did not count."""
+
+    keys: Hashes
+    without: Hashes
+
+    def add(self, other: "Alike") -> "Alike":
+        """Those of both."""
+        return Alike(np.concatenate([self.keys, other.keys]), np.concatenate([self.without, other.without]))
+
+    @property
+    def any(self) -> bool:
+        """Whether two rows are told apart by those columns alone."""
+        order = np.argsort(self.without)
+        keys, without = self.keys[order], self.without[order]
+        return bool(np.any((without[1:] == without[:-1]) & (keys[1:] != keys[:-1])))
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Look for rows that a split tells apart and one of fewer columns does not."""
+
+    split: Split
+    fewer: Split
+
+    def __call__(self, rows: Rows) -> Alike:
+        return Alike(rows.keys(self.split), hash_rows(rows.raw, self.fewer.columns, self.fewer.seed))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from lepton_ray.errors import DataError, UsageError
+from lepton_ray.on_host import preparation
 from lepton_ray.on_host.bench import Part
 from lepton_ray.on_host.preparation import Prepared, open_table, plan_blocks, prepare, under_plan
 from lepton_ray.on_host.telling import data_facts, sentences_of
-from lepton_ray.table.passes import Count, InMemory, Rows
+from lepton_ray.table.column_plan import Reason
+from lepton_ray.table.passes import Count, InMemory, LookAt, Rows
 from lepton_ray.table.schema import Kind, Task
 from tests.on_host.rows import Columns, columns, spec, write
 
@@ -156,9 +158,10 @@ def test_what_is_no_rare_class_of_single_rows_is_left_to_chance(tmp_path: Path, 
     table["level"] = [number % 30 + 0.5 if number > 60 else number / 2 for number in range(1500)]
     table["left"] = ["odd" if number < 9 else left for number, left in enumerate(table["left"])]
     path = write(tmp_path / "table.csv", table)
-    rows = Rows(open_table(str(path)).read())
+    source = open_table(str(path))
+    rows = Rows(source.read())
     for seed in range(8):
-        planned = plan_blocks(spec(path, **KEPT | options, seed=seed), list(table), InMemory(rows.raw))
+        planned = plan_blocks(spec(path, **KEPT | options, seed=seed), source, InMemory(rows.raw))
         chance = Count(replace(planned.split, target=None))(Rows(rows.raw)).holdout()
         order = Rows(rows.raw).order(planned.split)
         assert (planned.holdout.mask(order) == chance.mask(order)).all()
@@ -173,10 +176,56 @@ def test_a_class_that_only_the_scored_rows_have_is_told(tmp_path: Path) -> None:
     assert any("6 rows kept apart are of a class that no row" in said for said in sentences_of(found))
 
 
-def test_rows_that_differ_in_their_number_alone_are_told(tmp_path: Path) -> None:
-    table = columns(700) | {f"more{n}": np.random.default_rng(n).normal(size=700).tolist() for n in range(3)}
+def numbered_twins(rows: int = 700) -> Columns:
+    """Each row twice, but for its number; rich enough that none are equal by chance."""
+    table = columns(rows) | {f"more{n}": np.random.default_rng(n).normal(size=rows).tolist() for n in range(3)}
     table = {name: [*cells, *cells] for name, cells in table.items()}
-    table["row"] = [f"r{number}" for number in range(1400)]
+    return table | {"row": [f"r{number}" for number in range(2 * rows)]}
+
+
+@pytest.mark.parametrize("rows", [700, 300])
+def test_rows_that_differ_in_what_is_left_out_are_on_one_side_and_in_one_fold(tmp_path: Path, rows: int) -> None:
+    table = numbered_twins(rows) | {"late": ["yes" if left == "yes" else "" for left in numbered_twins(rows)["left"]]}
+    table["late"][::2] = table["left"][::2]  # a leak, half of the time in another word: it tells some twins apart
+    found = prepared(tmp_path, table, drop="value")
+    assert {column.reason for column in found.plan.columns if not column.use} >= {Reason.ID, Reason.LEAK}
+    assert found.how == ("held_out" if rows > 500 else "cross_validation") and found.twins == 0
+    dev = rows_of(found.dev, "height", "more0")
+    assert found.held is None or not set(dev) & set(rows_of(found.held, "height", "more0"))
+    sides: dict[tuple[float, ...], set[tuple[int, ...]]] = {}
+    for row, folds in zip(dev, found.dev.folds.tolist(), strict=True):
+        sides.setdefault(row, set()).add(tuple(folds))
+    assert len(sides) == len(dev) / 2 and all(len(folds) == 1 for folds in sides.values())
+    again = prepared(tmp_path, table, drop="value", plan=str(plan_file(tmp_path, found)))
+    assert again.dev.table.equals(found.dev.table) and again.plan == found.plan
+
+
+def plan_file(place: Path, made: Prepared) -> Path:
+    path = place / "plan.json"
+    path.write_text(made.plan.to_json())
+    return path
+
+
+def test_a_table_that_its_plan_makes_no_rows_equal_in_is_split_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    monkeypatch.setattr(preparation, "LookAt", lambda *given: looked.append(given) or LookAt(*given))
+    plain, table = columns(), numbered_twins()
+    first = {name: cells[:700] for name, cells in table.items()}
+    prepared(tmp_path, plain, drop="value")  # few columns: equal by chance, which is how the rows are
+    assert len(looked) == 1
+    prepared(tmp_path, first | {"row": table["row"][:700]}, drop="value")
+    assert len(looked) == 2
+    prepared(tmp_path, table, drop="value")
+    assert len(looked) == 4
+
+
+def test_rows_of_a_large_table_that_differ_in_their_number_alone_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "ANEW_BYTES", 0)
+    table = numbered_twins()
     found = prepared(tmp_path, table, drop="value")
     assert found.held is not None and 0.5 * len(found.held.y) < found.twins < len(found.held.y)
     told = [said for said in sentences_of(found) if "but for 'row'" in said and "--drop row puts" in said]

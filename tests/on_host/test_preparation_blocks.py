@@ -116,6 +116,22 @@ def test_one_block_or_many(path: Path, options: dict[str, object]) -> None:
     assert whole.note is None and (whole.held is not None)
 
 
+def test_rows_that_their_plan_makes_equal_are_on_one_side_from_one_block_or_many(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    raw = table(1500).append_column("z", pa.array(rng.normal(size=1550).astype(str)))
+    raw = pa.concat_tables([raw, raw.slice(0, 400)])
+    raw = raw.append_column("number", pa.array([f"n{place}" for place in range(raw.num_rows)]))
+    pv.write_csv(raw, tmp_path / "t.csv")
+    spec = RunSpec.from_options({"table": str(tmp_path / "t.csv"), "target": "churn"})
+    source, whole = open_table(spec.table), prepare(spec)
+    assert whole.held is not None and "number" not in whole.plan.schema.names
+    said = [{(row["z"], row["x"]) for row in part.table.to_pylist()} for part in (whole.dev, whole.held)]
+    assert not said[0] & said[1]
+    blocks = Chopped(source.read(), 1, raw.num_rows)
+    same(whole, prepare_blocks(spec, source, blocks))
+    assert blocks.passes == ["Survey", "Compare", "Survey", "Clean"]
+
+
 @pytest.mark.exam
 def test_a_good_guess_spares_a_pass_and_a_bad_one_costs_none(path: Path) -> None:
     spec = RunSpec.from_options({"table": str(path), "target": "churn"})
