@@ -22,8 +22,8 @@ print(*{{name.split(".")[0] for name in set(sys.modules) - before}})
 def test_importing_all_of_money_is_quick_and_loads_only_the_standard_library(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    seconds = []
-    for _ in range(5):  # the first one compiles; the least disturbed one counts
+    seconds = [1.0]
+    while min(seconds) >= 0.040 and len(seconds) < 6:  # the first one compiles; the least disturbed one counts
         command = [sys.executable, "-c", CHILD]
         said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
         time, modules = said.splitlines()

@@ -96,7 +96,7 @@ def more_rows_than_leaks_are_looked_for_in(monkeypatch: pytest.MonkeyPatch) -> N
     [
         {},
         pytest.param({"time": "day", "seed": 3}, marks=pytest.mark.exam),
-        {"group": "who", "weight": "weight"},
+        pytest.param({"group": "who", "weight": "weight"}, marks=pytest.mark.exam),
         pytest.param({"target": "amount", "drop": ["note"], "test": "itself"}, marks=pytest.mark.exam),
         pytest.param({"target": "level", "drop": ["note"], "task": "multiclass"}, marks=pytest.mark.exam),
         pytest.param({"target": "level", "drop": ["note"], "group": "city"}, marks=pytest.mark.exam),

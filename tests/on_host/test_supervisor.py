@@ -81,7 +81,7 @@ print(*sorted(tops - set(sys.stdlib_module_names)))
     assert out.split() == ["lepton_ray"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.exam)])
 def test_the_first_wish_to_stop_lets_the_driver_finish(start, number: signal.Signals) -> None:
     run = start(end="polite")
     run.wait_for("sleeping")
