@@ -147,6 +147,7 @@ def test_a_fast_node_takes_less_time() -> None:
     assert slow.seconds == pytest.approx(4 * fast.seconds)
 
 
+@pytest.mark.exam
 def test_the_recorded_tables_of_the_repository_can_be_searched() -> None:
     tables = small_tables()
     assert len(tables) >= 8
