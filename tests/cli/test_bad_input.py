@@ -411,15 +411,21 @@ def test_ragged_rows_are_counted_and_kept_aside_and_the_rest_is_used(inside: Ins
     assert '"1,2"' in kept and "5,a,0.5,yes,and,more" in kept
 
 
-def test_columns_of_every_dirt_are_named_and_the_rest_is_used(inside: Inside, place: Place) -> None:
-    done, out = used(inside, place, "dirty.csv")
-    plan = json.loads((out / "plan.json").read_text())
+def test_columns_of_every_dirt_are_named(inside: Inside, place: Place) -> None:
+    done = inside("profile", "dirty.csv", "--target", "left", "--json", cwd=place.folder)
+    assert done.code == 0 and not done.err, done
+    plan = json.loads(done.out)["plan"]
     kinds = {column["name"]: column.get("reason", column["kind"]) for column in plan["columns"]}
     assert kinds["blank"] == "blank" and kinds["unique"] == "id"
     assert (kinds["age"], kinds["far"], kinds["mixed"], kinds["day"]) == ("number", "number", "category", "date")
     told = " ".join(finding["sentence"] for finding in plan["findings"])
     for words in ("infinite", "mixed", "too long for a number", "do not exist"):
         assert words in told, words
+
+
+@pytest.mark.process
+def test_what_is_left_of_every_dirt_is_used(inside: Inside, place: Place) -> None:
+    done, out = used(inside, place, "dirty.csv")
     assert Bundle.load(out / "bundle").id == done.result["bundle_id"]
 
 

@@ -53,14 +53,13 @@ class Run:
 def words_of(place: Path) -> list[Any]:
     """A run of a table that is written there; it is meant to be asked to stop."""
     table = write(place / "table.csv", columns(1200))
-    words = [table, "--target", "left", "--drop", "row,value", "--families", "linear,lightgbm"]
+    words = [table, "--target", "left", "--drop", "row,value", "--families", "linear"]
     return [*words, "--spend-it-all", "--deadline", f"{DEADLINE}s", "--no-serve", "--json"]
 
 
 def learned(place: Path) -> bool:
-    """Whether the run there has carried out some trials, LightGBM among them."""
-    lines = "".join(text_of(path) for path in place.glob("lepton-runs/*/trials.jsonl"))
-    return lines.count("\n") >= TRIALS and "lightgbm" in lines
+    """Whether the run there has carried out some trials."""
+    return sum(text_of(path).count("\n") for path in place.glob("lepton-runs/*/trials.jsonl")) >= TRIALS
 
 
 @pytest.fixture(scope="module")
