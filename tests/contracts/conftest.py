@@ -1,4 +1,5 @@
-"""Which part of the exam is sat at once: all of it by the quick families, one paper by the others, none by extras."""
+"""Which part of the exam is sat at once: all of it by the quick families, one paper by the others, none by extras and by
+one of the two forests."""
 
 import pytest
 
@@ -19,5 +20,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if given is None or "family" not in given.params or given.params["family"] in WHOLE:
             continue
         part = item.originalname in PART and str(given.params.get("task")) == "binary"  # type: ignore[attr-defined]
-        if not part or given.params["family"] in EXTRAS:
+        if not part or given.params["family"] in (*EXTRAS, "extra_trees"):
             item.add_marker(pytest.mark.exam)
