@@ -1,5 +1,4 @@
-"""Which part of the exam is sat at once: all of it by the quick families, one paper by the others, none by extras and by
-one of the two forests."""
+"""Which part of the exam is sat at once: all by the quick families, one paper by most, none by extras and one forest."""
 
 import pytest
 
