@@ -1,4 +1,4 @@
-"""Which part of the exam is sat at once: all by the quick families, one paper by most, none by extras and one forest."""
+"""Which part of the exam is sat at once: all by the quick families, one paper by most, none by extras or one forest."""
 
 import pytest
 

@@ -81,7 +81,10 @@ print(*sorted(tops - set(sys.stdlib_module_names)))
     assert out.split() == ["lepton_ray"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.exam)])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.exam) for number in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_the_first_wish_to_stop_lets_the_driver_finish(start, number: signal.Signals) -> None:
     run = start(end="polite")
     run.wait_for("sleeping")
@@ -163,6 +166,7 @@ def test_an_endpoint_that_is_stopped_before_it_is_up(start) -> None:
     assert not (run.folder / "scratch").exists()
 
 
+@pytest.mark.exam
 def test_an_endpoint_outlives_the_run_and_its_wall_as_a_stage_of_its_own(start) -> None:
     run = start(end="serve", notes=1)
     result = json.loads(run.process.out.readline())
@@ -237,6 +241,7 @@ def test_at_the_wall_everything_ends_and_the_best_so_far_is_handed_over(alone, t
     supervised.check_ended_at_the_wall(*alone[f"unwatched {trial}"].result())
 
 
+@pytest.mark.exam
 def test_a_killed_supervisor_leaves_the_second_of_its_death_and_its_heir_the_folder(start) -> None:
     run = start(end="sleep")
     run.wait_for("sleeping")

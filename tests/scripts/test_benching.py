@@ -121,6 +121,7 @@ print(json.dumps([[one.code, one.seconds, one.cpu_seconds, one.left] for one in 
 """
 
 
+@pytest.mark.process
 def test_the_clock_counts_orphans_and_kills_at_the_cap(tmp_path: Path) -> None:
     spin = "import time\nwhile time.process_time() < 0.15: pass\n"
     orphan = (
