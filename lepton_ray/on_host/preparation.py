@@ -6,8 +6,8 @@ nothing about trials, money or Ray.
 
 Rows that a plan makes equal, because it leaves out what told them apart, belong on one side too. Which columns those
 are only a plan can say; so where there are such rows, the hash is taken again without these columns, and the profile
-and the plan are made anew. What stays of the first plan is what counts as equal, and no statistic: it moves rows from
-one side to the other by their hash alone. Large tables are spared the second time; of them it is counted and told.
+and the plan are made anew. What stays of the first plan is which columns do not count, and no statistic: rows change
+sides by their hash alone. Large tables are spared the second time; of them it is counted and told.
 """
 
 import math
@@ -32,6 +32,7 @@ from lepton_ray.table.cleaning import UNKNOWN_CLASS, CleaningPlan, make_plan
 from lepton_ray.table.column_plan import Reason
 from lepton_ray.table.hashing import hash_column, hash_rows, mix
 from lepton_ray.table.passes import (
+    Alike,
     Blocks,
     Clean,
     Cleaned,
@@ -64,7 +65,10 @@ LEAK_SAMPLE_ROWS = 20_000
 ANEW_BYTES = 64 * 2**20
 """A table up to this size is split and planned anew where it has rows that its plan makes equal."""
 ROUNDS = 3
-"""Of splitting anew, for a plan made from other rows may leave out others."""
+"""Of splitting anew, for a plan made from other rows may leave out more."""
+FEW_TIMES, FEW_SHARE = 10, 0.02
+"""Rows of few columns are equal by chance. Where none occurs more often than this, and in no larger share of the rows,
+they can stay together all the same; else whole combinations would be held out, and the score be one of strangers."""
 
 
 class Summand(Protocol):
@@ -172,13 +176,17 @@ def plan_blocks(spec: RunSpec, source: Source, blocks: Blocks) -> Planned:
     if when is not None or spec.group is not None or source.expanded_bytes > ANEW_BYTES:
         return planned
     for _ in range(ROUNDS):
-        fewer = replace(split, columns=used_of(split.columns, planned.plan))
-        if fewer == planned.split or not rich(planned.profile, planned.plan.columns):
-            break
-        if not joined(blocks.each(Compare(planned.split, fewer))).any:
+        fewer = replace(planned.split, columns=used_of(planned.split.columns, planned.plan))
+        if fewer == planned.split or not belong_together(joined(blocks.each(Compare(planned.split, fewer))), planned):
             break
         planned = planned_by(fewer, spec, blocks)
     return planned
+
+
+def belong_together(alike: Alike, planned: Planned) -> bool:
+    """Whether there are rows that only left-out columns tell apart, and that do not just happen to be equal."""
+    few = alike.most <= min(FEW_TIMES, FEW_SHARE * len(alike.keys))
+    return alike.apart and (few or rich(planned.profile, planned.plan.columns))
 
 
 def used_of(columns: Sequence[str], plan: CleaningPlan) -> tuple[str, ...]:

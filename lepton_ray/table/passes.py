@@ -129,11 +129,16 @@ class Alike:
         return Alike(np.concatenate([self.keys, other.keys]), np.concatenate([self.without, other.without]))
 
     @property
-    def any(self) -> bool:
+    def apart(self) -> bool:
         """Whether two rows are told apart by those columns alone."""
         order = np.argsort(self.without)
         keys, without = self.keys[order], self.without[order]
         return bool(np.any((without[1:] == without[:-1]) & (keys[1:] != keys[:-1])))
+
+    @property
+    def most(self) -> int:
+        """How many rows are equal, where most are, if those columns do not count."""
+        return int(np.unique(self.without, return_counts=True)[1].max(initial=0))
 
 
 @dataclass(frozen=True, slots=True)
