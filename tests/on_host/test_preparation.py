@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
 
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host import preparation
@@ -213,12 +214,53 @@ def test_a_table_that_its_plan_makes_no_rows_equal_in_is_split_once(
     monkeypatch.setattr(preparation, "LookAt", lambda *given: looked.append(given) or LookAt(*given))
     plain, table = columns(), numbered_twins()
     first = {name: cells[:700] for name, cells in table.items()}
-    prepared(tmp_path, plain, drop="value")  # few columns: equal by chance, which is how the rows are
+    prepared(tmp_path, plain, drop="value")
     assert len(looked) == 1
     prepared(tmp_path, first | {"row": table["row"][:700]}, drop="value")
     assert len(looked) == 2
     prepared(tmp_path, table, drop="value")
     assert len(looked) == 4
+
+
+def copied(width: int, rows: int) -> Columns:
+    """Each row three times under a new name; nothing in it says what ``left`` is."""
+    rng = np.random.default_rng(width * rows)
+    table = {f"x{n}": np.round(rng.normal(size=rows), 6).tolist() * 3 for n in range(width)}
+    table["left"] = rng.choice(["yes", "no"], rows).tolist() * 3
+    return table | {"row": rng.permutation(9 * rows)[: 3 * rows].tolist()}
+
+
+def share_foretold_by_the_nearest(found: Prepared) -> float:
+    """How often the nearest row to learn from says what a judged row is; half is what chance would."""
+    dev, held = ((np.column_stack(part.table.columns), part.y) for part in (found.dev, found.held or found.dev))
+    if found.how != "held_out":  # then it is the folds that must keep the copies together
+        judged = found.dev.folds[:, 0] == 0
+        dev, held = (dev[0][~judged], dev[1][~judged]), (dev[0][judged], dev[1][judged])
+    return float(KNeighborsClassifier(1).fit(*dev).score(*held))
+
+
+@pytest.mark.parametrize("width, rows, tested", [(5, 400, False), (1, 400, False), (2, 300, False), (2, 400, True)])
+def test_copies_under_new_names_foretell_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, rows: int, tested: bool
+) -> None:
+    table, options = copied(width, rows), {}
+    if tested:
+        options["test"] = str(write(tmp_path / "more.csv", copied(width, 70)))
+    found = prepared(tmp_path, table, **options)
+    assert "row" not in found.plan.schema.names
+    assert found.how == ("test_file" if tested else "held_out" if rows > 333 else "cross_validation")
+    assert 0.3 < share_foretold_by_the_nearest(found) < 0.7
+    monkeypatch.setattr(preparation, "ANEW_BYTES", 0)
+    assert share_foretold_by_the_nearest(prepared(tmp_path, table, **options)) > 0.9
+
+
+def test_rows_of_few_columns_are_equal_by_chance_and_stay_where_they_are(tmp_path: Path) -> None:
+    table = columns(3000)
+    few = {name: table[name] for name in ("row", "age", "city", "left")}
+    found = prepared(tmp_path, few)
+    assert found.held is not None and 0.19 < len(found.held.y) / 3000 < 0.21
+    learned, judged = (set(rows_of(part, "age", "city")) for part in (found.dev, found.held))
+    assert len(judged) > 150 and judged <= learned
 
 
 def test_rows_of_a_large_table_that_differ_in_their_number_alone_are_told(
