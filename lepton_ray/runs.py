@@ -55,7 +55,7 @@ class Run:
         place = Path(folder).expanduser().resolve()
         try:
             result = json.loads((place / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise UsageError(f"The folder {folder} holds no result of a run.", "See lepton runs.") from None
         if "error" in result:
             raise UsageError(f"The run in {folder} ended without a model: {result['error']}", result.get("hint", ""))

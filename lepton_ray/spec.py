@@ -227,7 +227,7 @@ def _has_failed(folder: Path) -> bool:
     """Whether the run in this folder has ended without a model: then nothing is lost with it."""
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(result, dict) and "error" in result and not (folder / "bundle").exists()
 

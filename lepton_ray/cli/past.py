@@ -95,7 +95,7 @@ def result_of(folder: Path) -> dict[str, Any]:
     """What the run's result.json says; empty where there is none that can be read."""
     try:
         found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -27,7 +27,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         arrays = load_file(folder / _ARRAYS) if (folder / _ARRAYS).exists() else {}
-    except (OSError, ValueError, SafetensorError) as fault:
+    except (OSError, ValueError, RecursionError, SafetensorError) as fault:
         raise BundleError(
             f"The model in {folder} cannot be read: {fault}.", "Use a complete copy of the bundle."
         ) from fault

@@ -45,7 +45,7 @@ def sealed_result(folder: Path) -> Result | None:
     try:
         result = json.loads((folder / "result.json").read_bytes())
         return result if isinstance(result, dict) and os.path.isdir(result["bundle"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -171,7 +171,12 @@ def _mapping(text: str, name: str) -> dict[Any, Any]:
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UsageError(
+            f"The value file {name} is nested too deeply.",
+            "Write one `key: number` a line, for example `true_positive: 40`.",
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise UsageError(

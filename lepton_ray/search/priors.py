@@ -45,7 +45,7 @@ def _read(path: Path, parse: Callable[[Any], Mined]) -> Mined:
         raise DataError(
             f"The mined file {path} cannot be read: {fault.strerror or fault}.", "Check the folder that --priors names."
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(
             f"The mined file {path} is not what the mining scripts write.", "Make it again with scripts/mine_*.py."
         ) from None

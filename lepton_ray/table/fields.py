@@ -25,10 +25,11 @@ def nearest(word: str, known: Sequence[str], otherwise: str = "") -> str:
 def parsed(text: str, where: str) -> "Fields":
     """A JSON text that must be one object."""
     try:
-        values = json.loads(text)
+        return Fields.of(json.loads(text), where)
     except ValueError as fault:
         raise DataError(f"{where} is not JSON: {fault}.", "Correct it, or write it anew.") from None
-    return Fields.of(values, where)
+    except RecursionError:
+        raise DataError(f"{where} is nested too deeply.", "Correct it, or write it anew.") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,7 @@ def _read_mixed_json(path: Path, keep: Keep) -> Any:
             text = line.decode("utf-8-sig", errors="replace").strip()
             try:
                 row = json.loads(text) if text else None
-            except ValueError:
+            except (ValueError, RecursionError):  # broken, or nested too deeply
                 row = text
             if isinstance(row, dict):
                 rows.append(row)

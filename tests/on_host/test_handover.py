@@ -16,7 +16,10 @@ def wall(folder: Path) -> Wall:
     return Wall("r", str(folder), 10.0, 3_600_000, 2_000_000, 10.0)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"bundle": null}', '{"bundle": "/no/such/folder"}', "\udcff"])
+NO_RESULTS = ["", "{", "[]", "{}", '{"bundle": null}', '{"bundle": "/no/such/folder"}', "\udcff", "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", NO_RESULTS, ids=lambda text: ascii(text[:20]))
 def test_a_result_without_a_bundle_on_disk_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_bytes(os.fsencode(text))
     assert handover.sealed_result(tmp_path) is None

@@ -123,18 +123,16 @@ print(json.dumps([[one.code, one.seconds, one.cpu_seconds, one.left] for one in 
 
 @pytest.mark.process
 def test_the_clock_counts_orphans_and_kills_at_the_cap(tmp_path: Path) -> None:
-    spin = "import time\nwhile time.process_time() < 0.15: pass\n"
-    orphan = (
-        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);\n{spin}"
-    )
-    codes = [[spin + "raise SystemExit(3)", 60], [orphan, 60], ["import time; time.sleep(600)", 0.3]]
+    spin, hang = "import time\nwhile time.process_time() < 0.15: pass\n", "import signal; signal.pause()"
+    orphan = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hang!r}])\n{spin}"
+    codes = [[spin + "raise SystemExit(3)", 60], [orphan, 60], [hang, 0.3]]
     program = CLOCKED.format(scripts=str(ROOT / "scripts"), codes=json.dumps(codes))
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     failed, left, capped = json.loads(done.stdout)
-    assert failed[0] == 3 and failed[2] >= 0.14 and failed[3] == 0
+    assert failed[0] == 3 and failed[2] >= 0.15 and failed[3] == 0
     assert left[0] == 0 and left[3] == 1
     assert capped[0] is None and capped[1] >= 0.3
 

@@ -26,7 +26,9 @@ def test_a_folder_is_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [PORTFOLIO_FILE, PRIOR_FILE])
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"configs": 3, "laws": 3}', "{"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"configs": 3, "laws": 3}', "{", "[" * 100_000], ids=lambda text: text[:20]
+)
 def test_what_no_script_wrote_is_refused(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text)
     with pytest.raises(DataError, match=rf"{name} is not what the mining scripts write"):

@@ -275,6 +275,6 @@ def test_wrong_edit_is_refused_by_its_place(place: tuple[Any, ...], value: Any, 
 
 
 def test_plan_that_is_not_json() -> None:
-    for text in ("{", "[]"):
-        with pytest.raises(DataError):
+    for text, told in (("{", "is not JSON"), ("[]", "must be an object"), ('{"a":' * 100_000, "nested too deeply")):
+        with pytest.raises(DataError, match=told):
             CleaningPlan.from_json(text)
