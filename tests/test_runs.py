@@ -177,6 +177,8 @@ def test_nothing_is_left_of_the_calls(walked: dict[str, Any]) -> None:
 
 FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"table": "none.csv"}, DataError, "none.csv"),
+]
+MORE_FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"budget": -1}, MoneyError, "is negative"),
     ({"families": "forest"}, UsageError, "no model family 'forest'"),
     ({"out": "/proc/nothing"}, EnvironmentFault, "cannot be written"),
@@ -191,8 +193,9 @@ FAULTS: list[tuple[dict[str, Any], type[LeptonError], str]] = [
 ]
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("options, kind, told", FAULTS)
+@pytest.mark.parametrize(
+    "options, kind, told", [*FAULTS, *(pytest.param(*one, marks=pytest.mark.process) for one in MORE_FAULTS)]
+)
 def test_a_fault_is_raised_as_its_own_kind(options: dict[str, Any], kind: type[LeptonError], told: str) -> None:
     given = {"table": table(), "target": "leaves", "quiet": True} | options
     with pytest.raises(kind, match=told) as caught:

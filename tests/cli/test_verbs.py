@@ -50,16 +50,17 @@ class Run:
         return json.loads((self.folder / name).read_text())
 
 
-def words_of(place: Path) -> list[Any]:
+def words_of(place: Path, families: str) -> list[Any]:
     """A run of a table that is written there; it is meant to be asked to stop."""
     table = write(place / "table.csv", columns(1200))
-    words = [table, "--target", "left", "--drop", "row,value", "--families", "linear"]
+    words = [table, "--target", "left", "--drop", "row,value", "--families", families]
     return [*words, "--spend-it-all", "--deadline", f"{DEADLINE}s", "--no-serve", "--json"]
 
 
-def learned(place: Path) -> bool:
-    """Whether the run there has carried out some trials."""
-    return sum(text_of(path).count("\n") for path in place.glob("lepton-runs/*/trials.jsonl")) >= TRIALS
+def learned(place: Path, families: str) -> bool:
+    """Whether the run there has carried out some trials, each of the families among them."""
+    lines = "".join(text_of(path) for path in place.glob("lepton-runs/*/trials.jsonl"))
+    return lines.count("\n") >= TRIALS and all(f'"{family}"' in lines for family in families.split(","))
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +70,12 @@ def runs() -> dict[str, Run]:
 
 
 @contextmanager
-def asked_to_stop(place: Path) -> Iterator[None]:
+def asked_to_stop(place: Path, families: str) -> Iterator[None]:
     """The run there, which goes on within this process, is asked to stop as by Ctrl-C once it has learned."""
     over = threading.Event()
 
     def ask() -> None:
-        until(lambda: learned(place) or over.is_set())
+        until(lambda: learned(place, families) or over.is_set())
         if not over.is_set():
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -93,8 +94,8 @@ def run(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory, inside: 
     """One run for all of the tests, within this process."""
     if "inside" not in runs:
         place = tmp_path_factory.mktemp("verbs")
-        words = words_of(place)
-        with asked_to_stop(place):
+        words = words_of(place, "linear")
+        with asked_to_stop(place, "linear"):
             runs["inside"] = Run(place, words[0], inside("run", *words, cwd=place))
         assert runs["inside"].done.code == 0, runs["inside"].done  # it is the supervisor that says 130
     return runs["inside"]
@@ -102,9 +103,9 @@ def run(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory, inside: 
 
 @pytest.mark.process
 def test_a_run_under_way_can_be_looked_at_is_not_cleaned_and_finishes_when_asked(tmp_path: Path) -> None:
-    words = words_of(tmp_path)
+    words = words_of(tmp_path, "linear,lightgbm")
     with started("run", *words, cwd=tmp_path) as process:
-        process.wait_for(lambda: learned(tmp_path))
+        process.wait_for(lambda: learned(tmp_path, "linear,lightgbm"))
         verbs = {"clean": ("--all", "--dry-run"), "receipt": [path.name for path in tmp_path.glob("lepton-runs/*")]}
         meanwhile = {verb: lepton(verb, *more, cwd=tmp_path, TMPDIR=str(tmp_path)) for verb, more in verbs.items()}
         process.send(signal.SIGINT)

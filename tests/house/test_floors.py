@@ -1,4 +1,4 @@
-"""The house's laws about imports, read from the syntax tree: floors, Ray and torch in their rooms."""
+"""The house's laws, read from the syntax tree: floors, Ray and torch in their rooms, and how large a thing may be."""
 
 import ast
 import subprocess
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "lepton_ray"
+FILES = sorted(ROOT.rglob("*.py"))
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 FLOORS = [
     "errors", "money", "table", "datasets", "features", "training", "models", "search", "federated", "bundle",
     "serving", "monitoring", "report", "spec", "on_host", "on_ray", "pipeline", "runs", "estimators", "cli",
 ]  # fmt: skip
 TORCH_ROOMS = {"training", "models", "bundle", "on_host", "on_ray"}
-FILES = sorted(ROOT.rglob("*.py"))
 
 
 def room_of(file: Path) -> str:
@@ -23,13 +24,25 @@ def room_of(file: Path) -> str:
 
 
 @cache
+def text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+@cache
 def tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+    return ast.parse(text(file))
+
+
+@cache
+def nodes(file: Path) -> tuple[ast.Import | ast.ImportFrom | ast.Attribute | Function, ...]:
+    """Those that a law looks at."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Attribute, ast.FunctionDef, ast.AsyncFunctionDef)
+    return tuple(node for node in ast.walk(tree(file)) if isinstance(node, kinds))
 
 
 def imports(file: Path) -> Iterator[tuple[str, int]]:
     """Every imported module of a file as (dotted name, level)."""
-    for node in ast.walk(tree(file)):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             yield from ((alias.name, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -104,7 +117,7 @@ def test_the_environment_is_read_in_one_place() -> None:
     readers = {
         str(file.relative_to(ROOT))
         for file in FILES
-        for node in ast.walk(tree(file))
+        for node in nodes(file)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
     allowed = {
@@ -115,3 +128,42 @@ def test_the_environment_is_read_in_one_place() -> None:
         "on_host/worker_client.py",
     }
     assert readers <= allowed  # the session writes what Ray needs; the host floor hands it on to children
+
+
+def body_lines(function: Function) -> int:
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def too_large(file: Path) -> list[str]:
+    """What of a file is larger than it may be."""
+    found = []
+    if len(text(file).splitlines()) > 400:
+        found.append("more than 400 lines")
+    if not ast.get_docstring(tree(file)):
+        found.append("no docstring says what it is")
+    for function in (node for node in nodes(file) if isinstance(node, Function)):
+        arguments = (*function.args.posonlyargs, *function.args.args)
+        given = [a for a in arguments if a.arg not in ("self", "cls") and not is_flag(a)]
+        if body_lines(function) > 60:
+            found.append(f"{function.name} has more than 60 lines")
+        if len(given) > 5:
+            found.append(f"{function.name} takes more than 5 positional parameters")
+    return found
+
+
+def test_every_file_keeps_its_size() -> None:
+    found = {str(file.relative_to(ROOT)): too_large(file) for file in FILES}
+    assert {file: told for file, told in found.items() if told} == {}
+
+
+def test_what_is_too_large_is_seen(tmp_path: Path) -> None:
+    long = tmp_path / "long.py"
+    long.write_text("def long(a, b, c, d, e, f):\n" + "    a += 1\n" * 61 + "\n" * 400)
+    assert len(too_large(long)) == 4
+
+
+def is_flag(argument: ast.arg) -> bool:
+    """Whether it is an option of the command line, which typer reads by its name."""
+    said = "" if argument.annotation is None else ast.unparse(argument.annotation)
+    return said.startswith("options.") or "typer." in said

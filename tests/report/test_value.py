@@ -70,7 +70,8 @@ def test_a_value_for_a_number_is_read(tmp_path: Path) -> None:
         ("unit_of_error: -3\ndecisions_per_year: 5\n", "unit_of_error is -3", "above zero"),
         ("7: 1\n", "unknown key, 7", "may hold"),
         ("a: \x00\n", "not YAML", "key: number"),
-        ("[" * 2000, "nested too deeply", "key: number"),
+        ("[" * 600, "nested too deeply", "key: number"),
+        pytest.param("[" * 2000, "nested too deeply", "key: number", marks=pytest.mark.exam),
         ("? [1]\n: 2\n", "not YAML", "key: number"),
     ],
 )

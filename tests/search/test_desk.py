@@ -301,7 +301,7 @@ def test_what_was_seen_changes_the_forecast() -> None:
 
 def test_many_threads_share_one_desk() -> None:
     seen: list[Outcome] = []
-    found, given, gate = desk(trials=200, wall=600.0, seen=seen), [], threading.Barrier(8)
+    found, given, gate = desk(trials=100, wall=600.0, seen=seen), [], threading.Barrier(8)
     faults: list[BaseException] = []
 
     def work(driver: int) -> None:
