@@ -69,7 +69,7 @@ def opening_facts(course: Course, prepared: Prepared) -> Facts:
 
 def chosen_of(course: Course, prepared: Prepared) -> Chosen:
     """Which families this run tries."""
-    return chosen_families(course.spec, prepared.plan.problem.task, prepared.plan.schema)
+    return chosen_families(course.spec, prepared.plan.problem.task, prepared.plan.schema, course.lacking)
 
 
 def write_setup(course: Course, prepared: Prepared) -> None:
@@ -80,6 +80,7 @@ def write_setup(course: Course, prepared: Prepared) -> None:
         "seed": course.spec.seed,
         "timed": course.spec.time is not None,
         "started": course.around.started,
+        "started_at": time.time() - course.clock(),
         "how": prepared.how,
         "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
         "example": typical_row(prepared),

@@ -1,0 +1,184 @@
+"""Who holds which nodes while they come and go; Ray's answers are made up, the books and the desk are real."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lepton_ray.errors import MoneyError
+from lepton_ray.models.wish import ANYWHERE, Wish
+from lepton_ray.money.dollars import Dollars
+from lepton_ray.money.prices import PriceSheet
+from lepton_ray.money.receipt import Receipt
+from lepton_ray.on_host.course import Course
+from lepton_ray.on_host.opening import open_desk
+from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_ray.crew import FRESH_SECONDS, Crew
+from lepton_ray.on_ray.nodes import INSTANCE, MARKET, PRICE, Node, hired, price_here
+from lepton_ray.search.desk import Assignment, Desk
+from lepton_ray.search.trial import DONE, INTERRUPTED, Outcome
+from tests.on_host.rows import bench, columns, spec, write
+
+HERE = Node("head", {PRICE: "0.36"}, 1, cpus=1, id="1", here=True)
+SPOT = Node("spot", {PRICE: "0.05", MARKET: "spot"}, 2, cpus=2, id="2")
+DEAR = Node("dear", {PRICE: "36"}, 1, cpus=1, id="3")
+BARE = Node("bare", {}, 8, cpus=8, id="4")
+SHEET = PriceSheet.shipped()
+
+
+class Play:
+    """A search on a cluster that is made up."""
+
+    def __init__(self, place: Path, *nodes: Node, wish: Wish = ANYWHERE, **options: Any) -> None:
+        asked = {"families": "linear", "price": "0.36", "out": str(place / "run"), "spend_it_all": True} | options
+        self.course, prepared, _ = bench(spec(write(place / "table.csv", columns(300)), drop="row,value", **asked))
+        facts = {"run": "run-1", "bundle": None}
+        self.desk: Desk = open_desk(
+            self.course, prepared, Sealer(self.course.folder, facts, self.course.clock), kept=1.0, probed=False
+        )
+        self.nodes = [HERE, *nodes]
+        wishes = {"constant": wish, "linear": wish}
+        self.crew = Crew(self.course, self.desk, wishes=wishes, nodes=lambda: self.nodes)
+        self.course.meter.enter("search")
+        self.look()
+
+    def look(self) -> None:
+        self.crew.look(at_once=True)
+
+    @property
+    def held(self) -> list[str]:
+        return [node.name for node in self.course.meter.ledger.held]
+
+    def begin(self) -> Assignment:
+        """The next trial, on the place that it is given."""
+        now = self.course.clock()
+        given = self.desk.next_step(now, able=self.crew.able)
+        assert isinstance(given, Assignment), given
+        place = self.crew.place(given.trial)
+        assert place is not None
+        self.desk.begin(given.trial.id, now, "ray", node=place.name)
+        return given
+
+    def end(self, given: Assignment) -> None:
+        self.desk.finish(Outcome(given.trial, DONE, "ray", 0.0, 0.1, error=0.5, fold_errors=(0.5,)))
+
+
+def test_nodes_are_held_while_they_live_and_billed_while_they_are_held(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT, deadline="60s")
+    assert play.held == ["spot"] and play.course.budget.per_hour == Dollars.parse("0.41")
+    there = [play.begin() for _ in range(3)]
+    assert sorted(play.crew.where(given.trial.id) for given in there) == ["", "spot", "spot"]
+    play.nodes.append(DEAR)
+    play.look()
+    assert play.held == ["spot", "dear"], "only a deadline was given: money is no limit"
+    play.nodes.remove(SPOT)
+    play.look()
+    assert play.held == ["dear"]
+    broken = [one for one in play.desk.outcomes() if one.state == INTERRUPTED]
+    assert len(broken) == 2 and {one.node for one in broken} == {"spot"}
+    again = play.begin()
+    assert again.trial in [one.trial for one in broken] and play.crew.where(again.trial.id) == "dear"
+    play.crew.disband()
+    assert play.held == [] and play.course.budget.per_hour == Dollars.parse("0.36")
+    receipt = Receipt.from_ledger(play.course.meter.ledger, at=play.course.clock())
+    assert Dollars.total(line.dollars for line in receipt.nodes) == receipt.total.dollars
+    assert [(line.node, line.interruptions) for line in receipt.nodes[1:]] == [("spot", 2), ("dear", 0)]
+
+
+def test_where_money_binds_a_dear_node_is_left_alone(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT, DEAR, budget="0.01", deadline="10m")
+    assert play.held == ["spot"]
+    wall = play.course.budget.wall_seconds
+    assert wall == pytest.approx(0.01 / 0.41 * 3600, rel=0.02) and play.desk.search_end() < wall
+    play.nodes.remove(SPOT)
+    play.look()
+    assert play.held == [] and play.course.budget.wall_seconds > wall
+
+
+def test_a_node_that_was_worth_its_price_is_let_go_once_it_is_idle(tmp_path: Path) -> None:
+    second = replace(SPOT, name="second", labels={PRICE: "0.5"}, id="9")
+    play = Play(tmp_path, second, budget="0.02", deadline="30m")
+    assert play.held == ["second"]
+    given = [play.begin() for _ in range(3)]
+    on = [one for one in given if play.crew.where(one.trial.id) == "second"]
+    play.nodes += [replace(SPOT, name=f"cheap{n}", id=f"c{n}", vcpus=8, cpus=8) for n in range(3)]
+    play.look()
+    assert play.held[0] == "second" and len(play.held) == 4, "its trials are not cut off"
+    for one in on:
+        play.end(one)
+    play.look()
+    assert "second" not in play.held
+
+
+def test_a_node_that_is_drained_is_given_nothing_and_asked_for_what_it_has(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT)
+    given = [play.begin() for _ in range(3)]
+    on = [one for one in given if play.crew.where(one.trial.id) == "spot"]
+    play.nodes[1] = replace(SPOT, leaving=True)
+    play.look()
+    assert play.held == ["spot"]
+    asked = {path.name for path in play.course.folder.scratch.glob("stop-*")}
+    assert asked == {f"stop-{one.trial.id}" for one in on}
+    until = {one.trial.id: one.lease.until for one in play.desk.running()}
+    assert all(until[one.trial.id] <= play.course.clock() + 5.0 for one in on)
+    assert play.crew.gone(on[0].trial.id)
+    for one in given:
+        play.end(one)
+    assert play.crew.where(play.begin().trial.id) == ""
+    play.look()
+    assert play.held == [] and play.course.meter.ledger.lives[0].why == "it was about to go away"
+
+
+def test_a_node_without_a_price_is_refused_at_the_start_and_left_alone_later(tmp_path: Path) -> None:
+    with pytest.raises(MoneyError, match="bare of the cluster has no price"):
+        price_here([HERE, BARE], SHEET)
+    with pytest.raises(MoneyError, match="head of the cluster has no price"):
+        price_here([replace(HERE, labels={}), SPOT], SHEET)
+    assert price_here([replace(HERE, labels={}), SPOT], SHEET, Dollars.parse("7")).per_hour == Dollars.parse("7")
+    assert price_here([replace(HERE, labels={}, vcpus=4)], SHEET).per_hour == Dollars.parse("0.192")
+    assert hired(replace(BARE, labels={INSTANCE: "m5.large", MARKET: "spot"}), SHEET).market == "spot"
+    play = Play(tmp_path, SPOT)
+    play.nodes.append(BARE)
+    play.look()
+    assert play.held == ["spot"]
+
+
+def test_what_may_not_be_interrupted_runs_on_no_spot_node(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT, replace(DEAR, cpus=2), wish=Wish(spot=False))
+    assert play.held == ["dear"]
+
+
+def test_with_little_time_left_no_node_is_taken_on(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT, deadline="30s")
+    assert play.desk.search_end() - play.course.clock() > FRESH_SECONDS and play.held == ["spot"]
+    play.course.around = replace(play.course.around, started=play.course.around.started - 24.0)
+    play.nodes.append(DEAR)
+    play.look()
+    assert play.held == ["spot"]
+
+
+def test_no_more_is_given_out_than_there_are_cores(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT)
+    given = [play.begin() for _ in range(3)]
+    assert not play.crew.able(replace(given[0].trial, id="t999"))
+
+
+def test_where_no_node_has_a_core_the_search_waits(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT)
+    play.nodes[0] = replace(HERE, cpus=0)
+    play.look()
+    assert play.crew.manned and play.crew.where(play.begin().trial.id) == "spot"
+    play.nodes.remove(SPOT)
+    play.look()
+    assert not play.crew.manned
+
+
+def test_alone_there_is_this_machine_and_no_node(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    course: Course = play.course
+    alone = Crew(course, play.desk, wishes={"linear": Wish(), "constant": Wish(gpus=1)})
+    alone.look(at_once=True)
+    trial = play.begin().trial
+    linear = replace(trial, id="t999", family="linear")
+    assert not alone.joined and alone.able(linear) and not alone.able(replace(linear, family="constant"))
