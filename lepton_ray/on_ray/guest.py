@@ -1,6 +1,6 @@
 """A search as a guest in a Ray that the caller has open: it uses the free cores there and ends nothing.
 
-A Ray of several machines is not used: its other machines could not read this one's folder.
+A Ray of several machines is not used: what the others cost nobody has asked. A run joins one with ``--address``.
 """
 
 import logging
