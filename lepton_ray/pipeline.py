@@ -11,14 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from lepton_ray.errors import (
-    EnvironmentFault,
-    Interrupted,
-    LeptonError,
-    MoneyError,
-    SearchError,
-    ServingError,
-)
+from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
 from lepton_ray.models.registry import FAMILIES
 from lepton_ray.on_host import blending, exporting, finishing, messages, resuming, telling
 from lepton_ray.on_host import search as host_search

@@ -85,12 +85,9 @@ class Budget:
         cls(amount, default_seconds, per_hour)  # refuses a bad amount or rate before it is divided
         return cls(amount, min(LONGEST_SECONDS, math.nextafter(amount.buys(per_hour), math.inf)), per_hour)
 
-    def under(self, rates: Rates, *, given: Collection[str] = ("budget", "deadline")) -> Self:
-        """The same limits where the machines have cost this; dollars that nobody has ``given`` follow the deadline."""
-        dollars, changed = self.dollars, len(rates.steps) > 1
-        if changed and "budget" not in given:
-            dollars = min(LARGEST_BUDGET, max(dollars, rates.cost(self.deadline_seconds) + Dollars(1)))
-        return replace(self, dollars=dollars, per_hour=rates.now, rates=rates if changed else None)
+    def under(self, rates: Rates) -> Self:
+        """The same limits where the machines have cost this."""
+        return replace(self, per_hour=rates.now, rates=rates if len(rates.steps) > 1 else None)
 
     @property
     def bought_seconds(self) -> float:

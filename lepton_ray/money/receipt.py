@@ -3,8 +3,8 @@
 Billed lines and ``unexplained`` add up to the total, and the total is rate x wall, to the micro-dollar; so do the legs
 of a run that was broken off and taken up again, and the nodes of one that was not on one machine alone. Attributed
 lines say which trials the search paid for, and which models were fitted again in the end; ``overhead`` is what the
-search's stages were billed beyond its trials. An endpoint that
-served after the run is a line of its own, outside the total.
+search's stages were billed beyond its trials. An endpoint that served after the run is a line of its own, outside the
+total.
 """
 
 import time
@@ -23,7 +23,7 @@ from lepton_ray.money.usage import Charge, Leg
 SEARCH, FINISH = "search", "finish"
 INTERRUPTED = "interrupted"
 """How a usage ended whose node went away."""
-HOST = "this machine"
+BEGAN_ON = "this machine"
 OPENS, CLOSES = "<!--receipt-->", "<!--/receipt-->"
 
 
@@ -257,7 +257,7 @@ def _node_lines(ledger: Ledger, attributed: Sequence[Charge], wall: float) -> tu
     if not ledger.lives:
         return ()
     host, each = cost_of_each(ledger.rates, ledger.lives, wall)
-    lines = [_node_line(Life(Hired(HOST, ledger.machine), 0.0), host, wall, attributed)]
+    lines = [_node_line(Life(Hired(BEGAN_ON, ledger.machine), 0.0), host, wall, attributed)]
     return (*lines, *(_node_line(*pair, wall, attributed) for pair in zip(ledger.lives, each, strict=True)))
 
 
@@ -329,6 +329,11 @@ def _sentences(receipt: Receipt) -> Iterator[str]:
     if not receipt.closed:
         yield "The run has not been closed: this counts until its last event."
     yield f"Price: {receipt.machine.sentence}."
+    if receipt.nodes:
+        yield (
+            "Nodes: this machine is billed for the whole run, each other one from when the run took it on until it let "
+            "it go or it went away, busy or idle. What else there is in the cluster is not on this receipt."
+        )
     if receipt.endpoint is not None:
         ran = f"ran {receipt.endpoint.seconds:.1f} s for {receipt.endpoint.dollars}"
         yield f"Endpoint: {receipt.machine.per_hour} per hour, {ran}, not part of the total."

@@ -110,7 +110,6 @@ class Bench:
         self.seed: int = setup["seed"]
         self.timed: bool = setup["timed"]
         self.started: float = setup["started"]
-        self.started_at: float = setup["started_at"]
         self.how: str = setup["how"]
         self.facts: dict[str, Any] = setup["facts"]
         self.example: dict[str, Any] = setup["example"]
@@ -167,7 +166,7 @@ class Bench:
         rng = np.random.default_rng(self.seed)
         rung = self.rungs[trial.rung]
         pairs = list(splits(self.dev.folds, rung, usable=self.dev.usable, timed=self.timed, rng=rng))
-        before = self._judged_before(trial)[: len(pairs) - 1]
+        before = self._judged_before(trial, again=task["again"])[: len(pairs) - 1]
         begun = self.now()
         found = evaluate(
             family,
@@ -215,10 +214,10 @@ class Bench:
         """Lay down what the folds so far have said, to go on from if this process dies."""
         save_folds(path_of(self.scratch, trial.id), folds)
 
-    def _judged_before(self, trial: Trial) -> tuple[Fold, ...]:
+    def _judged_before(self, trial: Trial, *, again: bool) -> tuple[Fold, ...]:
         """What an earlier bench has left of this trial, before its node went away; else what the parent's folds said,
         where they are the first of this rung: fitted on the same rows."""
-        if own := load_folds(path_of(self.scratch, trial.id)):
+        if again and (own := load_folds(path_of(self.scratch, trial.id))):
             return own
         if trial.parent is None or self.rungs[trial.rung].rows is not None:
             return ()
@@ -331,6 +330,7 @@ def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, A
         "beat": assignment.beat,
         "driver": driver,
         "threads": threads,
+        "again": assignment.again,
     }
 
 

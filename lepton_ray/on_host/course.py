@@ -136,7 +136,11 @@ class Course:
         )
 
     def take_on(self, nodes: Sequence[Hired]) -> None:
-        """Hold these nodes from now on. The wall comes nearer before the first of them is billed."""
+        """Hold these nodes from now on.
+
+        The supervisor is told of the nearer wall before the first of them is billed, and none is given work before it
+        is: a driver that dies anywhere in between leaves a wall that is too near, and nothing that is owed.
+        """
         ledger, at = self.meter.ledger, self.clock()
         added = Dollars.total(node.machine.per_hour for node in nodes)
         self._live_within(ledger.rates.then(at, ledger.rates.now + added))
@@ -145,14 +149,16 @@ class Course:
             self.screen.say(f"holds {node.sentence}")
 
     def let_go(self, name: str, why: str) -> None:
-        """Hold this node no longer, or know that it has gone away: what it would have cost is there for the rest."""
+        """Hold this node no longer, or know that it has gone away: what it would have cost is there for the rest.
+
+        The wall moves away again after the node's last second is booked, never before.
+        """
         self.meter.ledger.leave(name, self.clock(), why)
         self._live_within(self.meter.ledger.rates)
         self.screen.say(f"holds {name} no longer: {why}")
 
     def _live_within(self, rates: Rates) -> None:
-        self.budget = self.budget.under(rates, given=self.spec.limits)
-        self.meter.ledger.note("budget", self.budget.to_dict())
+        self.budget = self.budget.under(rates)
         self.tell_wall()
 
 

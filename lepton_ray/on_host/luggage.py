@@ -1,7 +1,7 @@
 """A bench on another machine than the run's: what it needs is sent there, what its trials leave is sent back.
 
-Its scratch folder is a copy of the run's, and its clock is the day's, since no other is the same on two machines. It
-knows no Ray: whoever carries the files between the two is a ``Post``.
+Its scratch folder is a copy of the run's, and its clock is set by the run's when it starts. It knows no Ray: whoever
+carries the files between the two is a ``Post``.
 """
 
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lepton_ray.bundle.files import disk_faults
+from lepton_ray.errors import EnvironmentFault
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import Bench
 from lepton_ray.on_host.out_of_fold import path_of
@@ -31,7 +32,13 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Post(Protocol):
-    """Between a scratch folder and its copy elsewhere; each call waits until it is done."""
+    """Between a scratch folder and its copy elsewhere; each call waits until it is done.
+
+    Raises:
+        EnvironmentFault: nobody answers at home.
+    """
+
+    def now(self) -> float: ...
 
     def needed(self) -> Files: ...
 
@@ -88,15 +95,18 @@ class AwayBench(Bench):
         for name in FOLDERS:
             (copy / name).mkdir(exist_ok=True)
         self._base, self._post = home, post
+        asked = time.monotonic()
+        self._ahead = post.now() - (asked + time.monotonic()) / 2
         super().__init__(copy)
 
     def now(self) -> float:
-        return time.time() - self.started_at
+        return time.monotonic() + self._ahead
 
     def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """See ``Bench.run``."""
         trial = Trial.from_dict(task["trial"])
-        kept = [f"oof/{name}.npz" for name in (trial.id, trial.parent) if name is not None]
+        names = ([trial.id] if task["again"] else []) + ([trial.parent] if trial.parent else [])
+        kept = [str(path_of(Path(), name)) for name in names]
         write(self.scratch, self._post.fetch([name for name in kept if not (self.scratch / name).exists()]))
         ended = threading.Event()
         listener = threading.Thread(target=self._listen, args=(ended,), name="asked-to-end", daemon=True)
@@ -109,9 +119,9 @@ class AwayBench(Bench):
         return self._delivered(trial, outcome)
 
     def _listen(self, ended: threading.Event) -> None:
-        """Be asked to end as a bench at home is: by a file. A post that fails is no reason to end."""
+        """Be asked to end as a bench at home is: by a file. While nobody answers nobody asks."""
         while not ended.wait(ASK_SECONDS):
-            with suppress(Exception):
+            with suppress(EnvironmentFault):
                 asked = self._post.asked()
                 for name in set(flags(self.scratch)) - set(asked):
                     (self.scratch / name).unlink(missing_ok=True)

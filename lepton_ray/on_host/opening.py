@@ -112,7 +112,7 @@ def open_desk(
         reserve=reserve,
         refit_share=lambda rung: share(rung) if rung == len(rungs) - 1 else 0.0,
         on_outcome=on_outcome,
-        on_begin=lambda trial, now, driver: course.folder.log_begun(Begun(trial, driver, now)),
+        on_begin=lambda trial, now, driver, node: course.folder.log_begun(Begun(trial, driver, now, node)),
     )
     return desk
 

@@ -134,7 +134,7 @@ def take_up(
     left = RunFolder(folder)
     broken, ledger = Broken.of(folder), Ledger.open(left.ledger)
     alone = ledger.rates.then(broken.spent_seconds, ledger.machine.per_hour)
-    budget = Budget.from_dict(ledger.notes["budget"], ledger.machine.per_hour).under(alone, given=spec.limits)
+    budget = Budget.from_dict(ledger.notes["budget"], ledger.machine.per_hour).under(alone)
     require_enough(spec, around, budget, left)
     require_price(machine or spec.machine(around), ledger)
     require_same(spec, left)
@@ -256,7 +256,7 @@ def recalled(folder: RunFolder, ledger: Ledger, until: float) -> tuple[Outcome, 
     for begun in folder.begun():
         if begun.trial.id not in known:
             seconds = max(0.0, until - begun.at)
-            lost = Outcome(begun.trial, BROKEN_OFF, begun.driver, begun.at, seconds, reason=REASON)
+            lost = Outcome(begun.trial, BROKEN_OFF, begun.driver, begun.at, seconds, reason=REASON, node=begun.node)
             folder.log_trial(lost)
             known[begun.trial.id] = lost
     booked = ledger.attributed
@@ -270,8 +270,17 @@ def usage_of(outcome: Outcome, stage: str, until: float) -> Usage:
     """A trial's share of the machine, none of it after the run was broken off."""
     started = min(outcome.started, until)
     ended = min(started + max(0.0, outcome.seconds), until)
-    trial = outcome.trial
-    return Usage(stage, trial.id, started, ended, 1, family=trial.family, driver=outcome.driver, outcome=outcome.state)
+    return Usage(
+        stage,
+        outcome.trial.id,
+        started,
+        ended,
+        1,
+        family=outcome.trial.family,
+        driver=outcome.driver,
+        outcome=outcome.state,
+        node=outcome.node,
+    )
 
 
 def sentences_of(broken: Broken, down: float, outcomes: tuple[Outcome, ...], *, torn: int) -> list[str]:

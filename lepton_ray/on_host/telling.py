@@ -80,7 +80,6 @@ def write_setup(course: Course, prepared: Prepared) -> None:
         "seed": course.spec.seed,
         "timed": course.spec.time is not None,
         "started": course.around.started,
-        "started_at": time.time() - course.clock(),
         "how": prepared.how,
         "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
         "example": typical_row(prepared),

@@ -1,12 +1,16 @@
 """Carries files between a run's machine and benches elsewhere, through Ray's object store. It knows no trial."""
 
+import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lepton_ray.errors import EnvironmentFault
 from lepton_ray.on_host import luggage
 from lepton_ray.on_host.luggage import Files
 
@@ -17,6 +21,11 @@ class Carrier:
     def __init__(self, scratch: str) -> None:
         self._scratch = Path(scratch)
         self._needed: Any = None
+
+    def now(self) -> float:
+        """Seconds since the run's start, by the clock of its own machine."""
+        started: float = json.loads((self._scratch / "setup.json").read_text(encoding="utf-8"))["started"]
+        return time.monotonic() - started
 
     def needed(self) -> Any:
         """A reference to what every bench loads: put into the object store once, whoever asks."""
@@ -40,18 +49,35 @@ class ByRay:
     def __init__(self, name: str) -> None:
         self._carrier = ray.get_actor(name)
 
+    def now(self) -> float:
+        return float(self._ask("now"))
+
     def needed(self) -> Files:
-        reference: Any = ray.get(self._carrier.needed.remote())
-        return dict(ray.get(reference))
+        return dict(_got(self._ask("needed")))
 
     def fetch(self, names: Sequence[str]) -> Files:
-        return dict(ray.get(self._carrier.fetch.remote(list(names))))
+        return dict(self._ask("fetch", list(names)))
 
     def bring(self, files: Files) -> None:
-        ray.get(self._carrier.bring.remote(dict(files)))
+        self._ask("bring", dict(files))
 
     def asked(self) -> Sequence[str]:
-        return list(ray.get(self._carrier.asked.remote()))
+        return list(self._ask("asked"))
+
+    def _ask(self, what: str, *given: Any) -> Any:
+        return _got(getattr(self._carrier, what).remote(*given))
+
+
+def _got(reference: Any) -> Any:
+    """What was asked for."""
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise EnvironmentFault(
+            f"The machine that the run is on does not answer: {reason}",
+            "Look whether it still runs and can be reached.",
+        ) from error
 
 
 def start_carrier(scratch: Path, name: str) -> Any:

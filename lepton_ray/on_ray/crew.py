@@ -3,46 +3,47 @@
 What is worth holding and where a trial goes best is decided in ``search/places.py``; what it costs is booked by the
 course. Here Ray is asked who lives. A node that goes away gives its trials back to the desk, one that is about to go
 away is given no new trial and the ones it has are asked for their best so far. It knows nothing about Tune.
+
+To hold a node is to have processes there, or the right to start them. A run is billed from hold to release and not for
+the whole cluster: that is brought up, and paid for while it is idle, by somebody else, and others may use what is left
+alone. So that this is no way to use what is not billed, a node is held before it is given its first trial, and the
+run's processes on it are ended before it is let go.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from typing import Any
 
-from lepton_ray.errors import MoneyError
+from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.models.wish import Wish
-from lepton_ray.money.budget import LARGEST_BUDGET
 from lepton_ray.money.dollars import Dollars
-from lepton_ray.money.duration import LONGEST_SECONDS
 from lepton_ray.money.lives import Hired
 from lepton_ray.money.prices import PriceSheet
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.out_of_fold import path_of, since_kept
 from lepton_ray.on_ray.nodes import LOOK_SECONDS, Node, hired
-from lepton_ray.search.desk import Assignment, Desk
+from lepton_ray.search.desk import LETTING_GO_SECONDS, Assignment, Desk
 from lepton_ray.search.places import HOST, Means, Place, place_for, worth_holding
 from lepton_ray.search.trial import Trial
 
 LEAVING_SECONDS = 5.0
 """How long a trial may take to hand in its best once its node is about to go away."""
-FRESH_SECONDS = 6.0
-"""With less than this left to the search a node is not taken on: a process there would hardly have begun."""
-GONE, LEFT, TOO_DEAR, OVER = (
-    "it went away",
-    "it was about to go away",
-    "it was not worth its price",
-    "until the search was over",
-)
+BEGINNING_SECONDS = 6.0
+"""From the second in which a node is taken on until its first trial has begun, about."""
+ENDING_SECONDS = 1.0
+"""How long the processes on a node that is let go may take to tidy up before they are killed."""
+GONE, LEFT, OVER = "it went away", "it was about to go away", "until the search was over"
 
 
 class Crew:
     """The machine that a run began on and, in a cluster, the nodes that it holds beside it.
 
-    Of its threads one looks and the others ask: what they ask for is answered from the last look, without a lock, for
-    the desk asks while it holds its own.
+    Whoever looks, or gives a trial its place, has the crew's lock, and may ask the desk for its own. The desk asks
+    ``able`` while it holds its own: that is answered from the last look, without the crew's.
     """
 
     def __init__(
@@ -60,11 +61,12 @@ class Crew:
         self._course, self._desk, self._wishes = course, desk, wishes
         self._ask, self._sheet = nodes, PriceSheet.shipped() if nodes else None
         self._looked = -inf
-        self._looking = threading.RLock()
+        self._lock = threading.RLock()
         self._at: dict[str, str] = {}
+        self._actors: dict[str, set[Any]] = {}
         self._held: dict[str, Place] = {HOST: course.host}
-        self._leaving: frozenset[str] = frozenset()
-        self._shut: frozenset[str] = frozenset()
+        self._leaving: set[str] = set()
+        self._refused: set[str] = set()
         self._open: tuple[Place, ...] = tuple(self._held.values())
         self._ids: dict[str, str] = {}
 
@@ -88,11 +90,17 @@ class Crew:
 
     def place(self, trial: Trial) -> Place | None:
         """Give the trial a place; None where the last one has just gone."""
-        found = self._room(trial)
-        if found is not None:
-            self._at[trial.id] = found.name
-            self._flag(trial.id).unlink(missing_ok=True)
-        return found
+        with self._lock:
+            found = self._room(trial)
+            if found is not None:
+                self._at[trial.id] = found.name
+                self._flag(trial.id).unlink(missing_ok=True)
+            return found
+
+    def begun(self, trial_id: str, actor: Any) -> None:
+        """Know the process that carries out a trial at its place."""
+        with self._lock:
+            self._actors.setdefault(self.where(trial_id), set()).add(actor)
 
     def node_id(self, place: Place) -> str:
         """The id by which Ray knows a place."""
@@ -108,74 +116,75 @@ class Crew:
         return self.where(trial_id) not in self._held or self.where(trial_id) in self._leaving
 
     def look(self, *, at_once: bool = False) -> None:
-        """See who has come and who has gone, at most once a second."""
+        """See who has come and who has gone, at most once a second.
+
+        Raises:
+            EnvironmentFault: the cluster does not answer, or does not know this machine any more.
+        """
         if self._ask is None or (not at_once and time.monotonic() - self._looked < LOOK_SECONDS):
             return
-        with self._looking:
+        with self._lock:
             there = {HOST if node.here else node.name: node for node in self._ask()}
+            if HOST not in there:
+                raise EnvironmentFault(
+                    "The cluster counts this machine among its living nodes no longer.", "lepton resume goes on."
+                )
             self._looked = time.monotonic()
-            self._ids = {name: node.id for name, node in there.items()}
+            self._ids |= {name: node.id for name, node in there.items()}
             before = set(self._held)
-            for name in before - there.keys():
-                self._lose(name)
-            self._held[HOST] = replace(place_of(there.pop(HOST), self._held[HOST].per_hour), name=HOST)
-            self._hold(there)
+            self._lose(before - there.keys())
+            here = place_of(there.pop(HOST), self._held[HOST].per_hour)
+            self._held[HOST] = replace(here, name=HOST, spot=False)  # without it there is no run to be interrupted
+            self._part({name for name, node in there.items() if node.leaving and name in self._held})
+            self._take_on(there)
+            self._open = tuple(place for name, place in self._held.items() if name not in self._leaving)
             if set(self._held) != before:
                 self._desk.reprice(self._course.budget, sum(place.cpus for place in self._held.values()))
 
     def disband(self) -> None:
         """Let every node go but the machine that the run began on: the search is over."""
-        with self._looking:
-            for name in self._held.keys() - {HOST}:
-                self._drop(name, OVER)
+        with self._lock:
+            self._let_go(self._held.keys() - {HOST}, OVER)
 
     def interrupt(self, trial_id: str) -> None:
         """Give a trial back to the desk, whose node went away; what was kept of its folds stays."""
         kept = since_kept(path_of(self._course.folder.scratch, trial_id))
         self._desk.interrupted(trial_id, self._course.clock(), "ray", reason="its node went away", kept=kept)
 
-    def _hold(self, there: dict[str, Node]) -> None:
-        """Take on what is worth its price; the rest is given nothing more, and let go at a later look if idle."""
-        late = self._desk.search_end() - self._course.clock() < FRESH_SECONDS
-        able = {name: node for name, node in there.items() if name in self._held or not late}
-        offers = {name: one for name, node in able.items() if (one := self._offer(node)) is not None}
-        places = {name: place_of(there[name], one.machine.per_hour) for name, one in offers.items()}
-        host = self._held[HOST]
-        chosen = {one.name for one in worth_holding(host, places.values(), self._means(), needed=self._wishes.values())}
-        if new := chosen - self._held.keys():
-            self._course.take_on([offers[name] for name in sorted(new)])
-        for name in chosen:
-            self._held[name] = places[name]
-        self._open = tuple(place for name, place in self._held.items() if name in {HOST, *chosen})
-        leaving = frozenset(name for name, node in there.items() if node.leaving and name in self._held)
-        for name in leaving - self._leaving:
-            self._hasten(name)
-        self._leaving = leaving
-        shut = self._held.keys() - chosen - {HOST}
-        for name in (shut & self._shut) - self._busy():
-            self._drop(name, LEFT if name in leaving else TOO_DEAR)
-        self._shut = frozenset(shut)
+    def _take_on(self, there: Mapping[str, Node]) -> None:
+        """Hold what is worth its price from now on."""
+        fresh = {name: node for name, node in there.items() if name not in self._held}
+        offers = {name: one for name, node in fresh.items() if (one := self._offer(node)) is not None}
+        places = {name: place_of(fresh[name], one.machine.per_hour) for name, one in offers.items()}
+        chosen = worth_holding(
+            tuple(self._held.values()),
+            places.values(),
+            self._means(),
+            needed=self._wishes.values(),
+            idle=BEGINNING_SECONDS + LETTING_GO_SECONDS,
+        )
+        if chosen:
+            self._course.take_on([offers[place.name] for place in chosen])
+            self._held |= {place.name: place for place in chosen}
 
     def _offer(self, node: Node) -> Hired | None:
         """A node that trials could be given to, at its price; one that has none is left alone."""
-        place = place_of(node, Dollars(0))
-        if self._sheet is None or node.leaving or not any(place.suits(wish) for wish in self._wishes.values()):
+        suits = any(place_of(node, Dollars(0)).suits(wish) for wish in self._wishes.values())
+        if self._sheet is None or node.leaving or node.name in self._refused or not suits:
             return None
         try:
             return hired(node, self._sheet)
-        except MoneyError:
+        except MoneyError as fault:
+            self._refused.add(node.name)
+            self._course.screen.say(f"! left alone: {fault.what}")
             return None
 
     def _means(self) -> Means:
         """What is left, if the reserve is paid at the price of this machine."""
-        course, reserve = self._course, self._desk.reserve_seconds()
-        dollars, seconds = LARGEST_BUDGET, LONGEST_SECONDS
-        if "budget" in course.spec.limits:
-            kept = Dollars.of_rate(self._held[HOST].per_hour, max(0.0, reserve))
-            dollars = max(Dollars(0), course.budget.dollars - course.meter.spent() - kept)
-        if course.spec.limits != ("budget",):
-            seconds = course.budget.deadline_seconds - course.clock() - reserve
-        return Means(dollars, seconds)
+        course, reserve = self._course, max(0.0, self._desk.reserve_seconds())
+        kept = Dollars.of_rate(self._held[HOST].per_hour, reserve)
+        dollars = max(Dollars(0), course.budget.dollars - course.meter.spent() - kept)
+        return Means(dollars, course.budget.deadline_seconds - course.clock() - reserve)
 
     def _room(self, trial: Trial) -> Place | None:
         """No trial waits for a place in a cluster: Tune gives an actor that is free to the one that came last."""
@@ -193,31 +202,45 @@ class Crew:
     def _on(self, name: str) -> list[Assignment]:
         return [given for given in self._desk.running() if self.where(given.trial.id) == name]
 
-    def _busy(self) -> set[str]:
-        return {self.where(given.trial.id) for given in self._desk.running()}
+    def _lose(self, names: Collection[str]) -> None:
+        """Nodes went away, and their trials with them."""
+        for name in names:
+            for given in self._on(name):
+                self.interrupt(given.trial.id)
+            self._actors.pop(name, None)
+        self._let_go(names, GONE)
 
-    def _lose(self, name: str) -> None:
-        """A node went away, and its trials with it."""
-        for given in self._on(name):
-            self.interrupt(given.trial.id)
-        self._drop(name, GONE)
-
-    def _hasten(self, name: str) -> None:
-        """A node is about to go away: ask its trials for their best so far, and give back those that have not begun."""
-        for given in self._on(name):
+    def _part(self, leaving: set[str]) -> None:
+        """Ask the trials of nodes that are about to go away for their best so far, give back those that have not begun,
+        and let go what has nothing to do any more."""
+        for given in (given for name in leaving - self._leaving for given in self._on(name)):
             if given.begun:
                 self._desk.shorten(given.trial.id, self._course.clock() + LEAVING_SECONDS)
                 self._flag(given.trial.id).touch()
             else:
                 self.interrupt(given.trial.id)
+        self._leaving = leaving
+        self._let_go({name for name in leaving if not self._on(name)}, LEFT)
 
-    def _drop(self, name: str, why: str) -> None:
-        del self._held[name]
-        self._open = tuple(place for place in self._open if place.name != name)
-        self._course.let_go(name, why)
+    def _let_go(self, names: Collection[str], why: str) -> None:
+        """Hold these no longer; what the run has there is ended before."""
+        end([actor for name in names for actor in self._actors.pop(name, ())])
+        for name in names:
+            del self._held[name]
+            self._course.let_go(name, why)
 
     def _flag(self, trial_id: str) -> Path:
         return self._course.folder.scratch / f"stop-{trial_id}"
+
+
+def end(actors: Collection[Any]) -> None:
+    """Let processes on nodes tidy up, as far as they still answer, and end them."""
+    if actors:
+        import ray
+
+        ray.wait([actor.stop.remote() for actor in actors], num_returns=len(actors), timeout=ENDING_SECONDS)
+        for actor in actors:
+            ray.kill(actor)
 
 
 def place_of(node: Node, per_hour: Dollars) -> Place:

@@ -5,7 +5,7 @@ It knows nothing about trials, and holds no node yet: see ``crew``.
 
 from dataclasses import dataclass
 
-from lepton_ray.errors import UsageError
+from lepton_ray.errors import MoneyError, UsageError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.prices import MachinePrice, PriceSheet
 from lepton_ray.on_ray import session
@@ -39,10 +39,16 @@ def join(spec: RunSpec) -> Joined | None:
     """The cluster that the run is to join, if any.
 
     Raises:
-        UsageError: an endpoint is wanted as well. EnvironmentFault: there is none. MoneyError: a node has no price.
+        UsageError: an endpoint is wanted as well. EnvironmentFault: there is none. MoneyError: the run has no dollars,
+            or a node no price.
     """
     if spec.address is None:
         return None
+    if spec.budget is None:
+        raise MoneyError(
+            "A run that joins a cluster needs a budget: what its nodes will cost together nobody knows before.",
+            "Give --budget in dollars, and --deadline where it must end by a time.",
+        )
     if spec.serves:
         raise UsageError(
             "A run that joins a cluster brings up no endpoint (--address with --serve).",

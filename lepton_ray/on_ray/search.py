@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -34,6 +33,7 @@ from lepton_ray.on_host.worker import limit_memory, memory_of_a_trial
 from lepton_ray.on_ray.carrier import ByRay, start_carrier
 from lepton_ray.on_ray.crew import Crew
 from lepton_ray.on_ray.nodes import of_a_cluster
+from lepton_ray.on_ray.session import short_temp_dir
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import Stop, Wait
 from lepton_ray.search.trial import SKIPPED, Outcome, Trial
@@ -67,7 +67,7 @@ class TrialActor(tune.Trainable):
             self._bench = Bench(home)
             return
         limit_memory(memory_of_a_trial(os.cpu_count() or 1))
-        self._away = Path(tempfile.mkdtemp(prefix="lepton-away-"))
+        self._away = short_temp_dir()
         stay_in(self._away)
         self._bench = AwayBench(self._away, home, ByRay(config["carrier"]))
 
@@ -200,6 +200,7 @@ class LeaseCallback(Live, tune.Callback):
             ray.kill(actor)  # nobody waits for it any more
             return
         self.actors[name] = actor
+        self._crew.begun(name, actor)
         self._desk.begin(name, self._clock(), "ray", node=self._crew.where(name))
 
 

@@ -26,7 +26,6 @@ LONGEST_AFTERWARDS = 3.0
 """Seconds that a lease ends before the search does, at most, for what follows the fits: scoring and sealing."""
 WORTH_BEGINNING = 0.5
 """Of its forecast: with less time left than this when its turn comes, a trial is not begun."""
-
 LETTING_GO_SECONDS = 4.0
 """From the end of the last lease until the nodes of a cluster are no longer billed."""
 
@@ -39,6 +38,7 @@ class Assignment:
         beat: the fold errors that win the title, see ``title``.
         least: seconds that must be left when its turn comes.
         begun: its driver has said that a worker has taken it up; ``node``: on which of the run's nodes.
+        again: it was interrupted before, and what it has kept of its folds is there.
     """
 
     trial: Trial
@@ -47,6 +47,7 @@ class Assignment:
     begun: bool = False
     least: float = 0.0
     node: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Desk:
         reserve: Callable[[Outcome | None], float],
         refit_share: Callable[[int], float] = lambda rung: 0.0,
         on_outcome: Callable[[Outcome], None],
-        on_begin: Callable[[Trial, float, str], None] = lambda trial, now, driver: None,
+        on_begin: Callable[[Trial, float, str, str], None] = lambda trial, now, driver, node: None,
     ) -> None:
         """Args:
         size: how much a trial has to do.
@@ -82,7 +83,7 @@ class Desk:
         reserve: seconds to keep for finishing with this outcome, the best so far.
         refit_share: seconds of refitting that follow a winner of this rung, per second of its trial.
         on_outcome: told each outcome once, in order, under the desk's lock.
-        on_begin: told each trial that a worker takes up, when, and by which driver; under the lock, too.
+        on_begin: told each trial that a worker takes up, when, by which driver and on which node; under the lock, too.
         """
         self._policy = policy
         self._budget = budget
@@ -143,7 +144,7 @@ class Desk:
             if isinstance(decision, Start):
                 given = self._assign(decision.trial, now)
                 if driver is not None:
-                    self._on_begin(given.trial, now, driver)
+                    self._on_begin(given.trial, now, driver, "")
                 return given
             if isinstance(decision, Stop):
                 if self._running or within < float("inf"):
@@ -187,7 +188,8 @@ class Desk:
         if found is not None:
             beat = Standing.of(self._outcomes).to_beat(trial, found, folds=self.rungs[trial.rung].fits)
         lease = Lease(trial.id, now, max(now, min(now + seconds, end - self._afterwards())))
-        given = Assignment(trial, lease, beat, least=0.0 if found is None else WORTH_BEGINNING * expected)
+        least = 0.0 if found is None else WORTH_BEGINNING * expected
+        given = Assignment(trial, lease, beat, least=least, again=self._known(trial))
         self._running[trial.id] = given
         return given
 
@@ -207,10 +209,14 @@ class Desk:
             self._on_outcome(outcome)
 
     def _take_in(self, outcome: Outcome) -> None:
-        retaken = any(one.trial.id == outcome.trial.id for one in self._outcomes)
+        again = self._known(outcome.trial)
         self._outcomes.append(outcome)
-        if outcome.usable and not retaken:  # its seconds were those of its last folds only
+        if outcome.usable and not again:  # its seconds were those of its last folds only
             self._costs = self._costs.observe(outcome.trial.family, self._size(outcome.trial), outcome.fitting)
+
+    def _known(self, trial: Trial) -> bool:
+        """Whether this very trial has had a spell before."""
+        return any(one.trial.id == trial.id for one in self._outcomes)
 
     def lost(self, trial_id: str, now: float, driver: str, reason: str) -> None:
         """Record that a trial was killed or died without a word."""
@@ -255,7 +261,7 @@ class Desk:
                 lease = given.lease
                 until = max(now, min(now + lease.until - lease.started, self.search_end() - self._afterwards()))
                 self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until), begun=True, node=node)
-                self._on_begin(given.trial, now, driver)
+                self._on_begin(given.trial, now, driver, node)
 
     def shorten(self, trial_id: str, until: float) -> None:
         """Let a trial's lease end earlier."""

@@ -2,7 +2,9 @@
 
 A run pays for the nodes that it holds, idle or not. So money is saved by holding the right ones: where dollars end the
 search before the deadline does, a node that costs more per core than the others shortens it by more than it adds; where
-the deadline comes first, every node that can be paid for is worth holding. Pure: it knows neither Ray nor clocks.
+the deadline comes first, every node that can be paid for is worth holding. What is held stays held until it goes away
+or the search is over: where money and deadline end a search at nearly the same time, the best answer for what is left
+turns with every second, and each turn would cost a start of processes. Pure: it knows neither Ray nor clocks.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -55,33 +57,30 @@ class Means:
 
 
 def worth_holding(
-    host: Place, offers: Collection[Place], means: Means, *, needed: Collection[Wish] = ()
+    held: Sequence[Place], offers: Collection[Place], means: Means, *, needed: Collection[Wish] = (), idle: float = 0.0
 ) -> tuple[Place, ...]:
-    """Of the nodes on offer those to hold: the cheapest per core, as many as buy the most core-seconds of search.
+    """Of the nodes on offer those to take on: the cheapest per core, as many as buy the most core-seconds of search.
 
     Args:
-        host: the machine that the run began on, which is paid for in any case.
-        needed: wishes of which each should have a node that suits, dear or not, if that leaves any time at all.
+        held: the machine that the run began on and the nodes beside it, which are paid for in any case.
+        needed: wishes of which each should have a node that suits, dear or not.
+        idle: seconds for which a node is billed and of no use, while it begins and while it is let go. None is taken on
+            with which the search would be over by then.
     """
     ranked = sorted((one for one in offers if one.cpus), key=lambda one: (one.price_of_a_core, one.spot, one.name))
-    held, most = 0, 0.0
-    for count in range(len(ranked) + 1):
-        bought = _core_seconds(host, ranked[:count], means)
-        if bought > most:
-            held, most = count, bought
-    chosen = ranked[:held]
+
+    def bought(nodes: list[Place]) -> float:
+        seconds = means.lasts(Dollars.total(one.per_hour for one in (*held, *nodes)))
+        if nodes and seconds <= idle:
+            return 0.0
+        return seconds * sum(one.cpus for one in held) + (seconds - idle) * sum(one.cpus for one in nodes)
+
+    chosen = max([ranked[:count] for count in range(len(ranked) + 1)], key=bought)
     for wish in needed:
         able = next((one for one in ranked if one.suits(wish)), None)
-        if able is None or any(one.suits(wish) for one in (host, *chosen)):
-            continue
-        if _core_seconds(host, [*chosen, able], means) > 0:
+        if able is not None and not any(one.suits(wish) for one in (*held, *chosen)) and bought([*chosen, able]) > 0:
             chosen.append(able)
     return tuple(chosen)
-
-
-def _core_seconds(host: Place, nodes: Sequence[Place], means: Means) -> float:
-    per_hour = Dollars.total(one.per_hour for one in (host, *nodes))
-    return means.lasts(per_hour) * sum(one.cpus for one in (host, *nodes))
 
 
 def place_for(wish: Wish, places: Collection[Place], load: Load) -> Place | None:

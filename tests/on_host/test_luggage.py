@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from tests.on_host.rows import bench, columns, spec, task, write
 class ByHand:
     """A post on one machine."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, clock: Callable[[], float]) -> None:
+        self.home, self.clock = home, clock
         self.brought: list[str] = []
+
+    def now(self) -> float:
+        return self.clock()
 
     def needed(self) -> Files:
         return read(self.home, NEEDED)
@@ -41,7 +44,7 @@ class ByHand:
 @pytest.fixture
 def away(tmp_path: Path) -> tuple[Any, AwayBench, ByHand]:
     made, _, here = bench(spec(write(tmp_path / "table.csv", columns(1200)), drop="row,value", out=str(tmp_path / "r")))
-    post, copy = ByHand(made.folder.scratch), tmp_path / "copy"
+    post, copy = ByHand(made.folder.scratch, made.clock), tmp_path / "copy"
     copy.mkdir()
     return here, AwayBench(copy, made.folder.scratch, post), post
 
@@ -69,10 +72,12 @@ def test_folds_are_brought_home_one_by_one_and_taken_along_by_the_next(away: tup
     there.run(task("linear", {"C": 0.5}), lease(there))
     assert post.brought.count("oof/t000.npz") == 5
     folds = load_folds(path_of(post.home, "t000"))
+    anew = there.run(task("linear", {"C": 0.5}), lease(there))
+    assert anew["fits"] == 5, "only what was interrupted goes on from what it has left"
     save_folds(path_of(post.home, "t000"), folds[:3])
     shutil.rmtree(there.scratch / "oof")
     (there.scratch / "oof").mkdir()
-    again = there.run(task("linear", {"C": 0.5}), lease(there))
+    again = there.run(task("linear", {"C": 0.5}, again=True), lease(there))
     assert again["fits"] == 2 and len(again["fold_errors"]) == 5
     up = there.run(task("linear", {"C": 0.5}, name="t005", trial=promoted()), lease(there, "t005"))
     assert up["fits"] == 10 and len(up["fold_errors"]) == 15

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lepton_ray.errors import MoneyError
+from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.models.wish import ANYWHERE, Wish
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.prices import PriceSheet
@@ -14,7 +14,7 @@ from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.sealing import Sealer
-from lepton_ray.on_ray.crew import FRESH_SECONDS, Crew
+from lepton_ray.on_ray.crew import Crew
 from lepton_ray.on_ray.nodes import INSTANCE, MARKET, PRICE, Node, hired, price_here
 from lepton_ray.search.desk import Assignment, Desk
 from lepton_ray.search.trial import DONE, INTERRUPTED, Outcome
@@ -28,10 +28,11 @@ SHEET = PriceSheet.shipped()
 
 
 class Play:
-    """A search on a cluster that is made up."""
+    """A search on a cluster that is made up, with dollars enough where a test says nothing else."""
 
     def __init__(self, place: Path, *nodes: Node, wish: Wish = ANYWHERE, **options: Any) -> None:
-        asked = {"families": "linear", "price": "0.36", "out": str(place / "run"), "spend_it_all": True} | options
+        asked = {"families": "linear", "price": "0.36", "out": str(place / "run"), "spend_it_all": True}
+        asked |= {"budget": "100", "deadline": "60s"} | options
         self.course, prepared, _ = bench(spec(write(place / "table.csv", columns(300)), drop="row,value", **asked))
         facts = {"run": "run-1", "bundle": None}
         self.desk: Desk = open_desk(
@@ -71,7 +72,7 @@ def test_nodes_are_held_while_they_live_and_billed_while_they_are_held(tmp_path:
     assert sorted(play.crew.where(given.trial.id) for given in there) == ["", "spot", "spot"]
     play.nodes.append(DEAR)
     play.look()
-    assert play.held == ["spot", "dear"], "only a deadline was given: money is no limit"
+    assert play.held == ["spot", "dear"], "the deadline comes before the money ends"
     play.nodes.remove(SPOT)
     play.look()
     assert play.held == ["dear"]
@@ -96,19 +97,16 @@ def test_where_money_binds_a_dear_node_is_left_alone(tmp_path: Path) -> None:
     assert play.held == [] and play.course.budget.wall_seconds > wall
 
 
-def test_a_node_that_was_worth_its_price_is_let_go_once_it_is_idle(tmp_path: Path) -> None:
+def test_what_is_held_stays_held_though_cheaper_nodes_come(tmp_path: Path) -> None:
     second = replace(SPOT, name="second", labels={PRICE: "0.5"}, id="9")
     play = Play(tmp_path, second, budget="0.02", deadline="30m")
     assert play.held == ["second"]
-    given = [play.begin() for _ in range(3)]
-    on = [one for one in given if play.crew.where(one.trial.id) == "second"]
     play.nodes += [replace(SPOT, name=f"cheap{n}", id=f"c{n}", vcpus=8, cpus=8) for n in range(3)]
     play.look()
-    assert play.held[0] == "second" and len(play.held) == 4, "its trials are not cut off"
-    for one in on:
-        play.end(one)
+    assert play.held == ["second", "cheap0", "cheap1", "cheap2"]
+    play.course.around = replace(play.course.around, started=play.course.around.started - 30.0)
     play.look()
-    assert "second" not in play.held
+    assert len(play.held) == 4 and len(play.course.meter.ledger.lives) == 4
 
 
 def test_a_node_that_is_drained_is_given_nothing_and_asked_for_what_it_has(tmp_path: Path) -> None:
@@ -140,8 +138,11 @@ def test_a_node_without_a_price_is_refused_at_the_start_and_left_alone_later(tmp
     assert hired(replace(BARE, labels={INSTANCE: "m5.large", MARKET: "spot"}), SHEET).market == "spot"
     play = Play(tmp_path, SPOT)
     play.nodes.append(BARE)
-    play.look()
+    for _ in range(3):
+        play.look()
     assert play.held == ["spot"]
+    said = [sentence for sentence in play.course.screen.said if "left alone" in sentence]  # type: ignore[attr-defined]
+    assert said == ["! left alone: The node bare of the cluster has no price."], "once"
 
 
 def test_what_may_not_be_interrupted_runs_on_no_spot_node(tmp_path: Path) -> None:
@@ -151,8 +152,8 @@ def test_what_may_not_be_interrupted_runs_on_no_spot_node(tmp_path: Path) -> Non
 
 def test_with_little_time_left_no_node_is_taken_on(tmp_path: Path) -> None:
     play = Play(tmp_path, SPOT, deadline="30s")
-    assert play.desk.search_end() - play.course.clock() > FRESH_SECONDS and play.held == ["spot"]
-    play.course.around = replace(play.course.around, started=play.course.around.started - 24.0)
+    assert play.held == ["spot"]
+    play.course.around = replace(play.course.around, started=play.course.around.started - 22.0)
     play.nodes.append(DEAR)
     play.look()
     assert play.held == ["spot"]
@@ -162,6 +163,36 @@ def test_no_more_is_given_out_than_there_are_cores(tmp_path: Path) -> None:
     play = Play(tmp_path, SPOT)
     given = [play.begin() for _ in range(3)]
     assert not play.crew.able(replace(given[0].trial, id="t999"))
+
+
+class Actor:
+    """A process on a node, and what was asked of it."""
+
+
+def test_the_processes_on_a_node_are_ended_before_it_is_let_go(tmp_path: Path, monkeypatch: Any) -> None:
+    play = Play(tmp_path, SPOT, replace(DEAR, cpus=4))
+    story: list[Any] = []
+    let_go = Course.let_go
+    monkeypatch.setattr("lepton_ray.on_ray.crew.end", lambda actors: story.append(set(actors)) if actors else None)
+    monkeypatch.setattr(Course, "let_go", lambda course, name, why: (story.append(name), let_go(course, name, why)))
+    hands: dict[str, list[Actor]] = {}
+    for given in [play.begin() for _ in range(7)]:
+        actor = Actor()
+        hands.setdefault(play.crew.where(given.trial.id), []).append(actor)
+        play.crew.begun(given.trial.id, actor)
+        play.crew.begun(given.trial.id, actor)
+    play.nodes.remove(SPOT)
+    play.look()
+    assert story == ["spot"], "they went with it"
+    play.crew.disband()
+    assert story == ["spot", set(hands["dear"]), "dear"] and len(hands["dear"]) == 4
+
+
+def test_a_cluster_that_has_lost_the_machine_of_the_run_is_no_cluster_for_it(tmp_path: Path) -> None:
+    play = Play(tmp_path, SPOT)
+    play.nodes.remove(HERE)
+    with pytest.raises(EnvironmentFault, match="no longer"):
+        play.look()
 
 
 def test_where_no_node_has_a_core_the_search_waits(tmp_path: Path) -> None:

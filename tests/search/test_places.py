@@ -24,7 +24,7 @@ OFFERS = (DEAR, PLAIN, SPOT)
 
 def held(dollars: str, seconds: float, offers: tuple[Place, ...] = OFFERS, **more: object) -> set[str]:
     means = Means(Dollars.parse(dollars), seconds)
-    return {one.name for one in worth_holding(HERE, offers, means, **more)}  # type: ignore[arg-type]
+    return {one.name for one in worth_holding([HERE], offers, means, **more)}  # type: ignore[arg-type]
 
 
 def test_with_money_to_spare_every_node_is_held() -> None:
@@ -53,6 +53,21 @@ def test_what_a_family_needs_is_held_though_it_is_dear() -> None:
     assert held("0.1", 36000, OFFERS, needed=[Wish(gpus=1)]) == {"spot"}, "nobody has it"
 
 
+def test_what_is_held_already_is_paid_for_in_any_case() -> None:
+    means = Means(Dollars.parse("0.1"), 36000)
+    assert worth_holding([HERE, DEAR], [PLAIN, SPOT], means) == (SPOT, PLAIN), "both cost less than what is held"
+    assert worth_holding([HERE, SPOT], [PLAIN, DEAR], means) == ()
+
+
+def test_no_node_is_taken_on_that_would_end_the_search_before_it_is_of_use() -> None:
+    huge = place("huge", "100", 1000)
+    assert huge.price_of_a_core == HERE.price_of_a_core and held("0.1", 36000, (huge,)) == {"huge"}
+    assert held("0.1", 36000, (huge,), idle=10.0) == set(), "3.6 s of it are all that there is money for"
+    assert held("0.1", 36000, (huge,), idle=10.0, needed=[Wish(cpus=500)]) == set()
+    assert held("0.5", 36000, (huge,), idle=10.0) == {"huge"}, "18 s"
+    assert held("100", 9.0, (PLAIN,), idle=10.0) == set() and held("100", 11.0, (PLAIN,), idle=10.0) == {"plain"}
+
+
 offers = st.lists(st.tuples(st.integers(1, 10**7), st.integers(1, 64)), min_size=0, max_size=7)
 
 
@@ -66,7 +81,7 @@ def test_no_shorter_list_by_price_buys_more(nodes: list[tuple[int, int]], dollar
         rate = Dollars.total(one.per_hour for one in all_of_them)
         return means.lasts(rate) * sum(one.cpus for one in all_of_them)
 
-    chosen = list(worth_holding(HERE, there, means))
+    chosen = list(worth_holding([HERE], there, means))
     ranked = sorted(there, key=lambda one: one.price_of_a_core)
     assert bought(chosen) == pytest.approx(max(bought(ranked[:count]) for count in range(len(ranked) + 1)))
 
