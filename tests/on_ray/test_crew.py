@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lepton_ray.errors import EnvironmentFault, MoneyError
+from lepton_ray.errors import EnvironmentFault, MoneyError, UsageError
 from lepton_ray.models.wish import ANYWHERE, Wish
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.prices import PriceSheet
@@ -15,6 +15,7 @@ from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_ray.crew import Crew
+from lepton_ray.on_ray.joining import join
 from lepton_ray.on_ray.nodes import INSTANCE, MARKET, PRICE, Node, hired, price_here
 from lepton_ray.search.desk import Assignment, Desk
 from lepton_ray.search.trial import DONE, INTERRUPTED, Outcome
@@ -143,6 +144,17 @@ def test_a_node_without_a_price_is_refused_at_the_start_and_left_alone_later(tmp
     assert play.held == ["spot"]
     said = [sentence for sentence in play.course.screen.said if "left alone" in sentence]  # type: ignore[attr-defined]
     assert said == ["! left alone: The node bare of the cluster has no price."], "once"
+
+
+def test_a_run_that_joins_a_cluster_needs_dollars_and_no_endpoint(tmp_path: Path) -> None:
+    table = write(tmp_path / "table.csv", columns(20))
+    with pytest.raises(MoneyError, match="needs a budget"):
+        join(spec(table, address="auto"))
+    with pytest.raises(UsageError, match="no endpoint"):
+        join(spec(table, address="auto", budget="1", serve="serve"))
+    with pytest.raises(UsageError, match="host:port"):
+        join(spec(table, address="nowhere", budget="1"))
+    assert join(spec(table)) is None
 
 
 def test_what_may_not_be_interrupted_runs_on_no_spot_node(tmp_path: Path) -> None:

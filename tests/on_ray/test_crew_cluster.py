@@ -140,7 +140,8 @@ def test_nodes_come_and_are_killed_and_each_is_billed_for_its_life(cluster: Any,
     assert receipt["unexplained"]["seconds"] <= 0.01 * receipt["wall_seconds"] and receipt["wall_held"]
     assert receipt["spent_usd"] >= 0.75 * 0.006, "it went on with the money that the dead node left"
     until(lambda: not trials_left(cluster), 20)
-    refused = lepton("run", tmp_path / "table.csv", "--target", "left", "--address", cluster.address, "--no-serve")
+    words = ("--target", "left", "--address", cluster.address, "--no-serve", "--budget", "0.01")
+    refused = lepton("run", tmp_path / "table.csv", *words)
     assert refused.code == 4 and "has no price" in refused.err, refused
 
 

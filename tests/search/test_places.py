@@ -60,11 +60,11 @@ def test_what_is_held_already_is_paid_for_in_any_case() -> None:
 
 
 def test_no_node_is_taken_on_that_would_end_the_search_before_it_is_of_use() -> None:
-    huge = place("huge", "100", 1000)
-    assert huge.price_of_a_core == HERE.price_of_a_core and held("0.1", 36000, (huge,)) == {"huge"}
-    assert held("0.1", 36000, (huge,), idle=10.0) == set(), "3.6 s of it are all that there is money for"
+    huge = place("huge", "50", 1000)
+    assert held("0.1", 36000, (huge,)) == {"huge"}, "7 s of many cores are more than half an hour of two"
+    assert held("0.1", 36000, (huge,), idle=10.0) == set()
     assert held("0.1", 36000, (huge,), idle=10.0, needed=[Wish(cpus=500)]) == set()
-    assert held("0.5", 36000, (huge,), idle=10.0) == {"huge"}, "18 s"
+    assert held("0.5", 36000, (huge,), idle=10.0) == {"huge"}, "36 s"
     assert held("100", 9.0, (PLAIN,), idle=10.0) == set() and held("100", 11.0, (PLAIN,), idle=10.0) == {"plain"}
 
 
