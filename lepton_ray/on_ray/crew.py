@@ -13,6 +13,7 @@ run's processes on it are ended before it is let go.
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -36,6 +37,8 @@ BEGINNING_SECONDS = 6.0
 """From the second in which a node is taken on until its first trial has begun, about."""
 ENDING_SECONDS = 1.0
 """How long the processes on a node that is let go may take to tidy up before they are killed."""
+ANSWER_SECONDS = 5.0
+"""How long the head of a cluster may take to say who lives, before the run goes on without the cluster."""
 GONE, LEFT, OVER = "it went away", "it was about to go away", "until the search was over"
 
 
@@ -44,6 +47,9 @@ class Crew:
 
     Whoever looks, or gives a trial its place, has the crew's lock, and may ask the desk for its own. The desk asks
     ``able`` while it holds its own: that is answered from the last look, without the crew's.
+
+    Attributes:
+        lost: why nobody looks any more, where the cluster does not answer or does not know this machine.
     """
 
     def __init__(
@@ -59,7 +65,9 @@ class Crew:
         nodes: who is asked which nodes of a cluster live; None: there is this machine and no other.
         """
         self._course, self._desk, self._wishes = course, desk, wishes
+        self.lost: str | None = None
         self._ask, self._sheet = nodes, PriceSheet.shipped() if nodes else None
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="nodes")
         self._looked = -inf
         self._lock = threading.RLock()
         self._at: dict[str, str] = {}
@@ -116,19 +124,13 @@ class Crew:
         return self.where(trial_id) not in self._held or self.where(trial_id) in self._leaving
 
     def look(self, *, at_once: bool = False) -> None:
-        """See who has come and who has gone, at most once a second.
-
-        Raises:
-            EnvironmentFault: the cluster does not answer, or does not know this machine any more.
-        """
+        """See who has come and who has gone, at most once a second."""
         if self._ask is None or (not at_once and time.monotonic() - self._looked < LOOK_SECONDS):
             return
         with self._lock:
-            there = {HOST if node.here else node.name: node for node in self._ask()}
-            if HOST not in there:
-                raise EnvironmentFault(
-                    "The cluster counts this machine among its living nodes no longer.", "lepton resume goes on."
-                )
+            there = self._there()
+            if there is None:
+                return
             self._looked = time.monotonic()
             self._ids |= {name: node.id for name, node in there.items()}
             before = set(self._held)
@@ -144,12 +146,33 @@ class Crew:
     def disband(self) -> None:
         """Let every node go but the machine that the run began on: the search is over."""
         with self._lock:
-            self._let_go(self._held.keys() - {HOST}, OVER)
+            names = self._held.keys() - {HOST}
+            if self.lost is not None:
+                self._actors.clear()  # whom to ask to end them?
+            self._let_go(names, self.lost or OVER)
 
     def interrupt(self, trial_id: str) -> None:
         """Give a trial back to the desk, whose node went away; what was kept of its folds stays."""
         kept = since_kept(path_of(self._course.folder.scratch, trial_id))
         self._desk.interrupted(trial_id, self._course.clock(), "ray", reason="its node went away", kept=kept)
+
+    def _there(self) -> dict[str, Node] | None:
+        """The nodes by their names, as the cluster says; None where it is lost."""
+        if self._ask is None or self.lost is not None:
+            return None
+        try:
+            there = {
+                HOST if node.here else node.name: node for node in self._asking.submit(self._ask).result(ANSWER_SECONDS)
+            }
+        except TimeoutError:
+            self.lost = f"the cluster did not answer for {ANSWER_SECONDS:.0f} s"
+        except EnvironmentFault as fault:
+            self.lost = fault.what
+        else:
+            if HOST in there:
+                return there
+            self.lost = "the cluster counted this machine among its nodes no longer"
+        return None
 
     def _take_on(self, there: Mapping[str, Node]) -> None:
         """Hold what is worth its price from now on."""

@@ -18,9 +18,10 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from lepton_ray.errors import MoneyError
+from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.money.dollars import Amount, Dollars
 from lepton_ray.money.lives import Hired
 from lepton_ray.money.prices import MachinePrice, Market, PriceSheet, machine_price
@@ -30,6 +31,8 @@ LOOK_SECONDS = 1.0
 """How long a look at the nodes stays good."""
 PATIENCE_SECONDS = 0.2
 """How long a raylet may take to accept a connection."""
+KNOCKS = 32
+"""Raylets that are asked at once."""
 NAME_LETTERS = 12
 _LABEL_EACH = f"Start each with --labels {PRICE}=DOLLARS or {INSTANCE}=TYPE; --price is that of the machine you are on."
 _LABEL_IT = f"Label it with {INSTANCE} or {PRICE}, or give price= in dollars per hour of the whole cluster."
@@ -123,11 +126,21 @@ def living_nodes() -> list[Node]:
 
 
 def of_a_cluster() -> list[Node]:
-    """The nodes of a cluster that a run has joined, those left out whose raylet has gone."""
-    from ray._private.state import state
+    """The nodes of a cluster that a run has joined, those left out whose raylet has gone.
 
-    leaving = state.get_draining_nodes()
-    there = [node for node in living_nodes() if node.here or answers(node)]
+    Raises:
+        EnvironmentFault: the head has gone.
+    """
+    from ray._private.state import state
+    from ray.exceptions import RayError
+
+    try:
+        leaving, nodes = state.get_draining_nodes(), living_nodes()
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise EnvironmentFault(f"the cluster does not answer: {reason}", "Look whether its head still runs.") from error
+    with ThreadPoolExecutor(KNOCKS) as pool:  # many that say nothing are not waited for one after the other
+        there = [node for node, here in zip(nodes, pool.map(answers, nodes), strict=True) if here or node.here]
     return [replace(node, leaving=node.id in leaving) for node in there]
 
 

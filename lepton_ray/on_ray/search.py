@@ -254,6 +254,9 @@ def run(
         elif clock() > desk.search_end() and desk.best() is not None:
             desk.stop("the time for the search is over")
         crew.look()
+        if crew.lost is not None:
+            desk.stop(crew.lost)
+            break
         for name in desk.overdue(clock(), grace=GRACE_SECONDS, late=LATE_SECONDS - 2 * WATCH_SECONDS):
             ray.kill(callback.actors[name])
             if crew.gone(name):
@@ -267,7 +270,10 @@ def run(
     if fitting.done():
         fitting.result()
     for given in desk.running():
-        desk.skip(given.trial.id, clock(), "ray", TOO_LATE)
+        if given.begun:
+            desk.lost(given.trial.id, clock(), "ray", crew.lost or TOO_LATE)
+        else:
+            desk.skip(given.trial.id, clock(), "ray", TOO_LATE)
 
 
 def tuner_of(

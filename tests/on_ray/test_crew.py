@@ -1,5 +1,6 @@
 """Who holds which nodes while they come and go; Ray's answers are made up, the books and the desk are real."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,8 +204,35 @@ def test_the_processes_on_a_node_are_ended_before_it_is_let_go(tmp_path: Path, m
 def test_a_cluster_that_has_lost_the_machine_of_the_run_is_no_cluster_for_it(tmp_path: Path) -> None:
     play = Play(tmp_path, SPOT)
     play.nodes.remove(HERE)
-    with pytest.raises(EnvironmentFault, match="no longer"):
+    play.look()
+    assert play.crew.lost is not None and "no longer" in play.crew.lost and play.held == ["spot"]
+    play.crew.disband()
+    assert play.held == [] and play.course.meter.ledger.lives[0].why == play.crew.lost
+
+
+@pytest.mark.parametrize("dumb", [True, False])
+def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: Any, dumb: bool) -> None:
+    play, woken = Play(tmp_path, SPOT), threading.Event()
+    play.begin()
+
+    def ask() -> list[Node]:
+        if not dumb:
+            raise EnvironmentFault("the cluster does not answer: it is off", "")
+        woken.wait(60)
+        return play.nodes
+
+    monkeypatch.setattr(play.crew, "_ask", ask)
+    monkeypatch.setattr("lepton_ray.on_ray.crew.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("lepton_ray.on_ray.crew.end", lambda actors: pytest.fail("nobody hears it") if actors else None)
+    play.crew.begun("t000", Actor())
+    try:
         play.look()
+        assert play.crew.lost is not None and "not answer" in play.crew.lost
+        play.look()
+        play.crew.disband()
+        assert play.held == []
+    finally:
+        woken.set()
 
 
 def test_where_no_node_has_a_core_the_search_waits(tmp_path: Path) -> None:
