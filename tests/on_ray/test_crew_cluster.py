@@ -135,10 +135,12 @@ def test_nodes_come_and_are_killed_and_each_is_billed_for_its_life(cluster: Any,
     outside[late.node_id[:12]] = LATE * came["seconds"]
     for name, dollar_seconds in outside.items():
         assert nodes[name]["usd"] == pytest.approx(dollar_seconds / 3600, rel=0.02, abs=2e-6)
-    assert sum(line["usd"] for line in receipt["nodes"]) == pytest.approx(receipt["spent_usd"], abs=1e-9)
-    assert sum(line["usd"] for line in receipt["stages"]) <= receipt["spent_usd"] <= receipt["budget_usd"] == 0.006
+    spent = round(receipt["spent_usd"] * 1e6)
+    for lines in (receipt["nodes"], [*receipt["stages"], receipt["unexplained"]]):
+        assert sum(round(line["usd"] * 1e6) for line in lines) == spent
+    assert spent <= 6000 and receipt["budget_usd"] == 0.006
     assert receipt["unexplained"]["seconds"] <= 0.01 * receipt["wall_seconds"] and receipt["wall_held"]
-    assert receipt["spent_usd"] >= 0.75 * 0.006, "it went on with the money that the dead node left"
+    assert spent >= 3000, "it went on after the node was dead: what it would have cost is there for the others"
     until(lambda: not trials_left(cluster), 20)
     words = ("--target", "left", "--address", cluster.address, "--no-serve", "--budget", "0.01")
     refused = lepton("run", tmp_path / "table.csv", *words)
