@@ -181,7 +181,7 @@ def run(
         drop, families: names; a single string is one name.
         warm_start: a bundle of an earlier run: what it is made of is tried first.
         onnx: try only what can be exported, and write ``model.onnx`` into the run's folder.
-        address: a Ray cluster to join, ``"auto"`` or ``"host:port"``; spot: whether its spot nodes may be used.
+        address: a Ray cluster to join, ``"auto"`` or ``"host:port"``, with a budget; spot: on spot nodes, too.
         out: the run's folder; by default a new one under ``lepton-runs``.
         quiet: write no progress to ``sys.stderr``.
 

@@ -61,7 +61,8 @@ def run(
     ] = None,
     families: Annotated[str | None, typer.Option(help="Model families: linear,lightgbm or module:Class.")] = None,
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster to join, host:port or auto: its nodes say their prices by labels.")
+        str | None,
+        typer.Option(help="A Ray cluster to join, host:port or auto, with --budget: its nodes say prices."),
     ] = None,
     spot: Annotated[
         bool | None, typer.Option("--spot/--no-spot", help="Whether trials may run on its spot nodes. Default yes.")

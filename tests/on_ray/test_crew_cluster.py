@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from lepton_ray.on_host.short_lived import homes
 from lepton_ray.on_ray.nodes import MARKET, PRICE
 from lepton_ray.on_ray.session import short_temp_dir, write_environment
 from tests.cli.lepton import lepton, started
@@ -227,6 +227,7 @@ def test_benches_on_other_machines_are_sent_what_they_need_and_send_back_what_th
         words = ("--families", "linear,lightgbm,tests.placed:Patient", "--budget", "1", "--deadline", "40s")
         run = Watched(tmp_path, cluster.address, *words)
         with run.process:
+            run.process.wait_for(copies)
             done, receipt = run.end()
     finally:
         os.killpg(raylet.pid, signal.SIGTERM)
@@ -238,7 +239,12 @@ def test_benches_on_other_machines_are_sent_what_they_need_and_send_back_what_th
     assert any(trial["bundle"] for trial in there) and {trial["trial"]["rung"] for trial in there} == {0, 1}
     assert all(0 <= trial["started"] <= 40 and trial["seconds"] < 20 for trial in there)
     assert done.result["score"] > 0.8 and receipt["wall_held"]
-    assert not list(Path(tempfile.gettempdir()).glob("lepton-away-*"))
+    until(lambda: not copies())
+
+
+def copies() -> list[Path]:
+    """What benches were sent of the rows, on machines that are not the run's."""
+    return [path for home in homes() for path in home.glob("lepton-*/dev.arrow")]
 
 
 def living(address: str) -> list[Any]:
