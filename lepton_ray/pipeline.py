@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -29,12 +30,14 @@ from lepton_ray.on_host.course import (
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.preparation import Prepared, open_table, prepare, require_columns, under_plan
 from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.worker import memory_of_a_trial
 from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.on_ray.joining import Joined, join
 from lepton_ray.on_ray.port import Port
 from lepton_ray.on_ray.serving import FrontDoor, bring_up
 from lepton_ray.on_ray.session import Session, short_temp_dir
 from lepton_ray.search.desk import Desk
-from lepton_ray.search.trial import Outcome
+from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.spec import RunSpec, Surroundings
 from lepton_ray.table.source import Source
 
@@ -57,8 +60,6 @@ RAY_READ_SECONDS = 12.0
 """Ray's start, and its first task."""
 RAY_BYTES_PER_SECOND = 6e6
 """For each core."""
-TRIALS_MEMORY_SHARE = 0.8
-"""Of the memory that is free: what the trials may take together, one on each core and two at least."""
 OBJECT_STORE_BYTES = 150 * 2**20
 LAST_MODULES = ("scipy.optimize", "lepton_ray.report.render")
 """What blending and the report need: imported while the search goes on."""
@@ -80,20 +81,28 @@ class Hands:
 def drive(spec: RunSpec, around: Surroundings, screen: Screen) -> None:
     """Carry out one run; what it made lies in its folder, where the supervisor finds it."""
     spec = under_plan(spec)
+    joined = join(spec)
     port = Port.reserve(spec.port) if spec.serves else None
-    carry_out(begin(spec, around, screen), port)
+    course = begin(spec, around, screen, None if joined is None else joined.machine)
+    carry_out(course, port, joined=joined)
 
 
 def resume(spec: RunSpec, folder: Path, around: Surroundings, screen: Screen) -> None:
     """Go on with a run that was broken off, from what lies in its folder."""
     spec = under_plan(spec)
+    joined = join(spec)
     port = Port.reserve(spec.port) if spec.serves else None
-    course, past = resuming.take_up(spec, folder, around, screen)
-    carry_out(course, port, past)
+    course, past = resuming.take_up(spec, folder, around, screen, None if joined is None else joined.machine)
+    carry_out(course, port, past, joined=joined)
 
 
-def carry_out(course: Course, port: Port | None, past: resuming.Past | None = None) -> None:
-    """The sentence; ``past`` is what earlier legs of the run have left."""
+def carry_out(
+    course: Course, port: Port | None, past: resuming.Past | None = None, *, joined: Joined | None = None
+) -> None:
+    """The sentence; ``past`` is what earlier legs of the run have left, ``joined`` the cluster that it has joined."""
+    if joined is not None:
+        course.places = joined.places
+        course.screen.say(joined.sentence)
     temp = short_temp_dir()
     arm(course, (temp,))
     listen(course)
@@ -129,11 +138,11 @@ def carry_out(course: Course, port: Port | None, past: resuming.Past | None = No
 
 def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
     """Start the worker, which imports while the table is read, and decide whether Ray is worth its start."""
-    memory = int(psutil.virtual_memory().available * TRIALS_MEMORY_SHARE / max(2, course.around.cpus))
+    memory = memory_of_a_trial(course.around.cpus)
     worker = start_worker(course, memory)
     left = course.end - course.clock() - REPORT_SECONDS
     session = None
-    if left >= RAY_WORTH_SECONDS or course.spec.serves:
+    if left >= RAY_WORTH_SECONDS or course.spec.serves or course.spec.address is not None:
         session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES)
     return Hands(worker, session, memory, course.around.cpus, port)
 
@@ -183,7 +192,7 @@ def prepare_table(course: Course, hands: Hands, source: Source) -> Prepared:
     around = course.clock() + START_SECONDS + REPORT_SECONDS + course.budget.wall_seconds - course.end
     in_memory = around + size / BYTES_PER_SECOND
     with_ray = around + RAY_READ_SECONDS + size / (RAY_BYTES_PER_SECOND * min(hands.cpus, len(pieces)))
-    wanted = len(pieces) > 1 or not fits
+    wanted = (len(pieces) > 1 or not fits) and course.spec.address is None
     if wanted and hands.session is not None and course.budget.wall_seconds >= with_ray:
         if ray_is_up(course, hands.session):
             from lepton_ray.on_ray import tables
@@ -218,7 +227,7 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
     """
     course.meter.enter("first models")
     session = hands.session
-    worth = RAY_THERE_SECONDS if course.spec.serves else RAY_WORTH_SECONDS
+    worth = RAY_THERE_SECONDS if course.spec.serves or course.spec.address is not None else RAY_WORTH_SECONDS
     on_ray = session is not None and desk.search_end() - course.clock() >= worth
 
     early = threading.Thread(target=lambda: [import_module(name) for name in LAST_MODULES], daemon=True)
@@ -234,16 +243,22 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
 
     threads = 1 if session is not None else hands.cpus
     pause = session.ready.wait if on_ray and session is not None else None
-    host_search.run(desk, hands.worker, course.clock, threads=threads, hand_over=hand_over, pause=pause)
+
+    def here(trial: Trial) -> bool:
+        return course.host.suits(course.wish(trial.family))
+
+    on_host = partial(host_search.run, desk, hands.worker, course.clock, able=here)
+    on_host(threads=threads, hand_over=hand_over, pause=pause)
     if on_ray and session is not None and session.error is not None:
         course.screen.say(f"Ray did not start ({session.error}); the search goes on without it.")
-        host_search.run(desk, hands.worker, course.clock, threads=hands.cpus, hand_over=lambda: hand_over() and False)
+        on_host(threads=hands.cpus, hand_over=lambda: hand_over() and False)
     elif on_ray and desk.view(course.clock()).stopped_because is None:
         course.meter.enter("search")
         from lepton_ray.on_ray import search as ray_search
 
         ray_search.run(
             desk,
+            ray_search.crew_of(course, desk),
             scratch=course.folder.scratch,
             clock=course.clock,
             memory_bytes=hands.memory_bytes,

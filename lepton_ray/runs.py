@@ -164,6 +164,8 @@ def run(
     families: Sequence[str] = (),
     warm_start: str | Path | None = None,
     onnx: bool = False,
+    address: str | None = None,
+    spot: bool = True,
     seed: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
@@ -179,6 +181,7 @@ def run(
         drop, families: names; a single string is one name.
         warm_start: a bundle of an earlier run: what it is made of is tried first.
         onnx: try only what can be exported, and write ``model.onnx`` into the run's folder.
+        address: a Ray cluster to join, ``"auto"`` or ``"host:port"``, with a budget; spot: on spot nodes, too.
         out: the run's folder; by default a new one under ``lepton-runs``.
         quiet: write no progress to ``sys.stderr``.
 
@@ -189,12 +192,14 @@ def run(
     with tempfile.TemporaryDirectory(prefix=LENT_PREFIX, ignore_cleanup_errors=True) as place:
         files = {"table": table, "test": test, "plan": plan, "value": value}
         words = {"target": target, "task": task, "metric": metric, "weight": weight, "group": group, "time": time}
+        words["address"] = address
         words["warm_start"] = None if warm_start is None else str(Path(warm_start).expanduser().resolve())
         amounts = {"budget": budget, "deadline": deadline, "price": price, "positive": positive, "seed": seed}
         given: dict[str, Any] = {
             **{name: lend(one, Path(place), name) for name, one in files.items() if one is not None},
             **{name: one for name, one in words.items() if one is not None},
             **{name: str(one) for name, one in amounts.items() if one is not None},
+            "spot": spot,
             "drop": _names(drop),
             "families": _names(families),
             "types": {str(column): str(kind) for column, kind in (types or {}).items()},

@@ -68,6 +68,7 @@ class RunSpec:
         out: the run's own folder; None: ``lepton-runs/<run id>``.
         onnx: search only what can be one ONNX file, and write it beside the bundle.
         priors: folder of a portfolio and a cost prior to search by; None: the shipped ones.
+        address: of a Ray cluster to join, or "auto"; spot: whether its spot nodes may be used.
     """
 
     table: str
@@ -97,6 +98,8 @@ class RunSpec:
     priors: str | None = None
     warm_start: str | None = None
     onnx: bool = False
+    address: str | None = None
+    spot: bool = True
     json: bool = False
 
     @classmethod
@@ -358,6 +361,7 @@ _READERS: dict[str, Reader] = {
     "serve": _serve,
     "spend_it_all": _truth,
     "onnx": _truth,
+    "spot": _truth,
     "json": _truth,
 }
 

@@ -45,6 +45,8 @@ EVERY = {
     "priors": "mined",
     "warm_start": "lepton-runs/old/bundle",
     "onnx": True,
+    "address": "auto",
+    "spot": False,
     "json": True,
 }
 
@@ -102,6 +104,8 @@ max-usd-per-1000: 0.0005
 priors: mined
 warm_start: lepton-runs/old/bundle
 onnx: true
+address: auto
+spot: false
 json: true
 """
     assert from_yaml(tmp_path, text) == RunSpec.from_options(EVERY)

@@ -22,6 +22,8 @@ Examples:
 
   lepton run december.csv --target Churn --warm-start lepton-runs/20261122-184204-eb071f45/bundle
 
+  lepton run churn.csv --target Churn --address auto --budget 0.50 --deadline 20m
+
   lepton run builtin:breast_cancer
 """
 
@@ -58,6 +60,13 @@ def run(
         str | None, typer.Option("--max-usd-per-1000", help="The most that 1,000 predictions may cost: 0.0005.")
     ] = None,
     families: Annotated[str | None, typer.Option(help="Model families: linear,lightgbm or module:Class.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster to join, host:port or auto, with --budget: its nodes say prices."),
+    ] = None,
+    spot: Annotated[
+        bool | None, typer.Option("--spot/--no-spot", help="Whether trials may run on its spot nodes. Default yes.")
+    ] = None,
     priors: Annotated[
         str | None,
         typer.Option(help="Folder with a portfolio and a cost prior that you mined from trials of your own."),
@@ -84,7 +93,7 @@ def run(
     for name in ("spec", "serve", "serve_for", "json", "until_eof", "lent"):
         given.pop(name)
     around = Surroundings.read()
-    on_terminal = sys.stderr.isatty() and sys.stdin.isatty() and not json
+    on_terminal = sys.stderr.isatty() and sys.stdin.isatty() and not json and address is None
     if serve_for is not None:
         given["serve"] = serve_for
     elif serve is not None or not spec:
@@ -97,7 +106,8 @@ def run(
 
         given["target"] = load_builtin_dataset(table.removeprefix(BUILTIN)).target
     wanted = RunSpec.from_options(given, spec)
-    limits(wanted, around)  # what cannot end well is refused before the imports of the rest
+    if wanted.address is None:
+        limits(wanted, around)  # what cannot end well is refused before the imports of the rest
     require_there(wanted.table)
     screen = screen_for(json=json)
     from lepton_ray.pipeline import drive

@@ -80,6 +80,7 @@ class Family(Protocol):
         tasks: what it can learn.
         weighted: whether it obeys row weights; where not, it is left out of a search with them.
         exports: over columns of which kinds its models can be drawn as ONNX (they are ``Drawable``); none: not at all.
+        wish: optional, a ``models.wish.Wish``: what a node needs to carry out its trials.
     """
 
     name: str

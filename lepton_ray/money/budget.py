@@ -1,17 +1,19 @@
 """A run's budget: dollars and a deadline over one rate, and the decisions that follow. It acts on nothing.
 
-One machine is billed rate x wall time whatever it does, so both limits are times: ``wall_seconds`` is the earlier one.
+A machine is billed rate x wall time whatever it does, so both limits are times: ``wall_seconds`` is the earlier one.
+Where nodes come and go, the dollars last for another time with each of them: ``under``.
 """
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal, Self
 
 from lepton_ray.errors import MoneyError
 from lepton_ray.money.dollars import Amount, Dollars
 from lepton_ray.money.duration import LONGEST_SECONDS, duration_text, parse_duration
+from lepton_ray.money.rates import Rates
 
 LARGEST_BUDGET = Dollars(10**12)
 DEFAULT_SECONDS = 60.0
@@ -36,11 +38,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may cost and how long it may take, at what the machine costs an hour."""
+    """What a run may cost and how long it may take, at what its machines cost an hour.
+
+    Attributes:
+        rates: what they have cost before, where that was not always ``per_hour``.
+    """
 
     dollars: Dollars
     deadline_seconds: float
     per_hour: Dollars
+    rates: Rates | None = None
 
     def __post_init__(self) -> None:
         if not self.dollars > Dollars(0):
@@ -78,15 +85,31 @@ class Budget:
         cls(amount, default_seconds, per_hour)  # refuses a bad amount or rate before it is divided
         return cls(amount, min(LONGEST_SECONDS, math.nextafter(amount.buys(per_hour), math.inf)), per_hour)
 
+    def under(self, rates: Rates) -> Self:
+        """The same limits where the machines have cost this."""
+        return replace(self, per_hour=rates.now, rates=rates if len(rates.steps) > 1 else None)
+
     @property
     def bought_seconds(self) -> float:
         """How long the dollars last."""
-        return self.dollars.buys(self.per_hour)
+        return self.dollars.buys(self.per_hour) if self.rates is None else self.rates.lasts(self.dollars)
 
     @property
     def wall_seconds(self) -> float:
         """When the run must have ended, by both limits."""
         return min(self.deadline_seconds, self.bought_seconds)
+
+    def latest(self, reserve_seconds: float, letting_go: float = 0.0) -> float:
+        """The second by which a search must end that leaves the reserve: its nodes go then, so that the reserve is paid
+        at the price of the machine that the run began on.
+
+        Args:
+            letting_go: seconds from that end until the nodes are no longer billed.
+        """
+        if self.rates is None:
+            return self.wall_seconds - reserve_seconds
+        kept = Dollars.of_rate(self.rates.steps[0][1], max(0.0, reserve_seconds))
+        return min(self.deadline_seconds - reserve_seconds, self.rates.lasts(self.dollars - kept) - letting_go)
 
     @property
     def binding(self) -> Literal["budget", "deadline"]:

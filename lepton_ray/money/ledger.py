@@ -2,11 +2,14 @@
 
 The first line says whose money it is (run, start, machine price); it is written whole or not at all. Then come events:
 ``{"enter": stage, "at": s}``, ``{"attribute": {…}}``, ``{"note": name, "value": …}``, ``{"machine": {…}, "at": s}``
-where a cluster has changed, ``{"resume": {…}, "at": s}`` where a run that was broken off goes on, and ``{"close": s}``,
-in seconds that the run has lived: the time between two legs of it is nobody's. A line torn by a killed writer is
-skipped by readers and fenced off with a newline by the next writer, so the supervisor can open the ledger of a driver
-that it had to kill, and close it. Notes with a meaning elsewhere are ``budget`` (``Budget.to_dict``) and ``bundle``
-(its id), which the receipt reads, and ``stopped_because`` and ``ended`` (how), for a run that goes on.
+where a cluster has changed, ``{"join": {…}, "at": s}`` and ``{"leave": node, "why": …, "at": s}`` where a run takes a
+node on and where it has it no longer, ``{"resume": {…}, "at": s}`` where a run that was broken off goes on, and
+``{"close": s}``, in seconds that the run has lived: the time between two legs of it is nobody's.
+
+A line torn by a killed writer is skipped by readers and fenced off with a newline by the next writer, so the supervisor
+can open the ledger of a driver that it had to kill, and close it. Notes with a meaning elsewhere are ``budget``
+(``Budget.to_dict``) and ``bundle`` (its id), which the receipt reads, and ``stopped_because`` and ``ended`` (how), for
+a run that goes on.
 
 Billed stages partition the time from 0 to the close: what no stage claims is ``unexplained``. Each charge is a
 difference of two cumulative costs, so the charges add up to rate x wall to the micro-dollar, however many there are.
@@ -25,6 +28,7 @@ from typing import Any, Self, final
 from lepton_ray.errors import EnvironmentFault, MoneyError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.lines import Event, append_line, line_of, parse_line, write_at_once
+from lepton_ray.money.lives import Hired, Life
 from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.rates import Rates
 from lepton_ray.money.usage import Book, Charge, Leg, Usage
@@ -92,6 +96,7 @@ class Ledger:
         self.notes: dict[str, Any] = {}
         self.legs = [Leg(0.0, started_at)]
         self.torn = 0
+        self.lives: list[Life] = []
         self._usages: list[tuple[Usage, MachinePrice]] = []
         self._timeline = _Timeline()
         self._lock = threading.RLock()  # re-entrant: a signal handler may close while its thread appends
@@ -103,7 +108,7 @@ class Ledger:
         if os.path.exists(where):
             raise MoneyError(f"There is a ledger at {where} already.", "Give this run a folder of its own.")
         iso = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at))
-        header = {"run": run_id, "started": started_at, "started_iso": iso, "machine": _machine_to_dict(machine)}
+        header = {"run": run_id, "started": started_at, "started_iso": iso, "machine": machine.to_dict()}
         _write_whole(where, line_of(header))
         return cls(where, run_id, machine, started_at)
 
@@ -120,7 +125,7 @@ class Ledger:
             ) from None
         try:
             header = parse_line(first)
-            ledger = cls(where, str(header["run"]), _machine_from_dict(header["machine"]), float(header["started"]))
+            ledger = cls(where, str(header["run"]), MachinePrice.from_dict(header["machine"]), float(header["started"]))
         except (*_DAMAGED, MoneyError):
             raise MoneyError(
                 f"{where} is not a ledger, or its first line is damaged.", "Name the run's folder."
@@ -144,7 +149,17 @@ class Ledger:
 
     def reprice(self, machine: MachinePrice, at: float) -> None:
         """Bill this machine from ``at`` on: a node has come or gone."""
-        self._record({"machine": _machine_to_dict(machine), "at": _seconds(at)})
+        self._record({"machine": machine.to_dict(), "at": _seconds(at)})
+
+    def join(self, node: Hired, at: float) -> None:
+        """Bill this node beside the machine that the run began on, from ``at`` until it leaves."""
+        if any(life.node.name == node.name for life in self._held()):
+            raise ValueError(f"the run holds {node.name} already")
+        self._record({"join": node.to_dict(), "at": _seconds(at)})
+
+    def leave(self, name: str, at: float, why: str) -> None:
+        """The run has this node no longer."""
+        self._record({"leave": name, "why": why, "at": _seconds(at)})
 
     def note(self, name: str, value: Any) -> None:
         """Keep a JSON value beside the money; the latest of a name holds."""
@@ -183,6 +198,15 @@ class Ledger:
         """What has been booked a share of the machine: the ids of trials."""
         with self._lock:
             return frozenset(usage.what for usage, _ in self._usages)
+
+    @property
+    def held(self) -> tuple[Hired, ...]:
+        """The nodes that the run has now, beside the machine it began on."""
+        with self._lock:
+            return tuple(life.node for life in self._held())
+
+    def _held(self) -> list[Life]:
+        return [life for life in self.lives if life.left == math.inf]
 
     def charges(self, at: float | None = None) -> tuple[Charge, ...]:
         """All charges, billed and endpoint ones in order of time, then the attributed ones.
@@ -223,14 +247,22 @@ class Ledger:
             self._timeline.enter(str(event["enter"]), _seconds(event["at"]))
         elif "attribute" in event:
             usage = Usage(**event["attribute"])
-            self._usages.append((usage, self.machine))
+            prices = {life.node.name: life.node.machine for life in self.lives}
+            self._usages.append((usage, prices.get(usage.node, self.machine)))
             self._timeline.witness(usage.ended)
         elif "machine" in event:
-            machine, at = _machine_from_dict(event["machine"]), _seconds(event["at"])
+            machine, at = MachinePrice.from_dict(event["machine"]), _seconds(event["at"])
             self.rates = self.rates.then(at, machine.per_hour)
             self.machine = machine
             self._timeline.witness(at)
+        elif "join" in event:
+            node, at = Hired.from_dict(event["join"]), self._not_before(event["at"])
+            self.rates = self.rates.then(at, self.rates.now + node.machine.per_hour)
+            self.lives.append(Life(node, at))
+        elif "leave" in event:
+            self._end([str(event["leave"])], event["at"], str(event["why"]))
         elif "resume" in event:
+            self._end([life.node.name for life in self._held()], event["at"], "the run was broken off")
             leg = Leg(_seconds(event["at"]), float(event["resume"]["started"]), float(event["resume"]["down"]))
             self._timeline.resume(leg.at)
             self.legs.append(leg)
@@ -238,6 +270,18 @@ class Ledger:
             self.notes[str(event["note"])] = event["value"]
         elif "close" in event:
             self._timeline.close(_seconds(event["close"]))
+
+    def _not_before(self, at: float) -> float:
+        """The time of a change of price: not before the one before."""
+        at = max(_seconds(at), self.rates.steps[-1][0])
+        self._timeline.witness(at)
+        return at
+
+    def _end(self, names: list[str], at: float, why: str) -> None:
+        for number, life in enumerate(self.lives):
+            if life.left == math.inf and life.node.name in names:
+                self.lives[number] = life.ended(self._not_before(at), why)
+                self.rates = self.rates.then(self.lives[number].left, self.rates.now - life.node.machine.per_hour)
 
 
 def _attributed(usage: Usage, machine: MachinePrice) -> Charge:
@@ -250,17 +294,6 @@ def _seconds(at: float) -> float:
     if not (math.isfinite(at) and at >= 0):
         raise ValueError(f"a time must be finite and not before the start, got {at!r}")
     return at
-
-
-def _machine_to_dict(machine: MachinePrice) -> Event:
-    facts = {"vcpus": machine.vcpus, "source": machine.source, "as_of": machine.as_of}
-    return {"per_hour_micros": machine.per_hour.micros, **facts}
-
-
-def _machine_from_dict(facts: Event) -> MachinePrice:
-    return MachinePrice(
-        Dollars(facts["per_hour_micros"]), int(facts["vcpus"]), str(facts["source"]), str(facts["as_of"])
-    )
 
 
 def _write_whole(path: str, line: bytes) -> None:

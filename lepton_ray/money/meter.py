@@ -29,10 +29,14 @@ class Meter:
         driver: str,
         outcome: str,
         stage: str = "search",
+        node: str = "",
+        lost: float = 0.0,
     ) -> Usage:
-        """Book a trial that held ``cpus`` from ``started`` until now; ``stage`` is the one that pays for it."""
+        """Book a trial that held ``cpus`` of ``node`` from ``started`` until now, and ``lost`` so many seconds of it;
+        ``stage`` is the one that pays for it."""
         ended = max(started, self.clock())
-        usage = Usage(stage, trial, started, ended, cpus, family=family, driver=driver, outcome=outcome)
+        about = {"family": family, "driver": driver, "outcome": outcome, "node": node}
+        usage = Usage(stage, trial, started, ended, cpus, **about, lost=min(lost, ended - started))
         self.ledger.attribute(usage)
         return usage
 

@@ -7,7 +7,7 @@ import csv
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from lepton_ray.errors import MoneyError
 from lepton_ray.money.dollars import Dollars
@@ -129,6 +129,15 @@ class MachinePrice:
     @property
     def sentence(self) -> str:
         return f"{self.source}, as of {self.as_of}" if self.as_of else self.source
+
+    def to_dict(self) -> dict[str, Any]:
+        """The price as JSON values; ``from_dict`` reads them back."""
+        facts = {"vcpus": self.vcpus, "source": self.source, "as_of": self.as_of}
+        return {"per_hour_micros": self.per_hour.micros, **facts}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Self:
+        return cls(Dollars(facts["per_hour_micros"]), int(facts["vcpus"]), str(facts["source"]), str(facts["as_of"]))
 
     def share(self, cpus: float, seconds: float) -> Dollars:
         """What ``cpus`` of this machine cost for ``seconds``; never more than the whole machine."""

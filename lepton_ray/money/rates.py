@@ -4,7 +4,9 @@ A laptop is one step; a cluster takes a new one whenever a node comes or goes.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 from lepton_ray.money.dollars import Dollars
@@ -34,6 +36,22 @@ class Rates:
 
     def cost(self, until: float) -> Dollars:
         """What the time from 0 until ``until`` costs; each step is rounded once, so it never falls as time goes on."""
+        return Dollars.total(Dollars.of_rate(per_hour, end - at) for at, end, per_hour in self.spans(until))
+
+    def spans(self, until: float) -> Iterator[tuple[float, float, Dollars]]:
+        """From when until when each step has lasted, none of them empty, and its dollars per hour."""
         ends = [*(at for at, _ in self.steps[1:]), math.inf]
-        spans = ((per_hour, min(end, until) - at) for (at, per_hour), end in zip(self.steps, ends, strict=True))
-        return Dollars.total(Dollars.of_rate(per_hour, seconds) for per_hour, seconds in spans if seconds > 0)
+        for (at, per_hour), end in zip(self.steps, ends, strict=True):
+            if min(end, until) > at:
+                yield at, min(end, until), per_hour
+
+    def lasts(self, dollars: Dollars) -> float:
+        """The second at which so much has been spent, if the latest step goes on."""
+        left = dollars
+        for (at, per_hour), (end, _) in pairwise(self.steps):
+            cost = Dollars.of_rate(per_hour, end - at)
+            if cost > left:
+                return at + left.buys(per_hour)
+            left -= cost
+        at, per_hour = self.steps[-1]
+        return at + left.buys(per_hour)

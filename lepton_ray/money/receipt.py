@@ -1,9 +1,10 @@
 """The receipt: what a run cost, line by line, as a value, a text and a section of HTML. It knows no file and no clock.
 
 Billed lines and ``unexplained`` add up to the total, and the total is rate x wall, to the micro-dollar; so do the legs
-of a run that was broken off and taken up again. Attributed lines say which trials the search paid for, and which models
-were fitted again in the end; ``overhead`` is what the search's stages were billed beyond its trials. An endpoint that
-served after the run is a line of its own, outside the total.
+of a run that was broken off and taken up again, and the nodes of one that was not on one machine alone. Attributed
+lines say which trials the search paid for, and which models were fitted again in the end; ``overhead`` is what the
+search's stages were billed beyond its trials. An endpoint that served after the run is a line of its own, outside the
+total.
 """
 
 import time
@@ -15,10 +16,14 @@ from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import UNEXPLAINED, Ledger
+from lepton_ray.money.lives import Hired, Life, cost_of_each
 from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.usage import Charge, Leg
 
 SEARCH, FINISH = "search", "finish"
+INTERRUPTED = "interrupted"
+"""How a usage ended whose node went away."""
+BEGAN_ON = "this machine"
 OPENS, CLOSES = "<!--receipt-->", "<!--/receipt-->"
 
 
@@ -60,6 +65,35 @@ class LegLine:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLine:
+    """What one node was billed for its life in the run, and what its interruptions cost.
+
+    Attributes:
+        joined: second of the run from which on it was billed.
+        interruptions: trials that were on it when it went away; ``lost``: the price of their work since the last fold.
+        why: it was no longer held; empty where it was until the end.
+    """
+
+    node: str
+    market: str
+    joined: float
+    seconds: float
+    machine: MachinePrice
+    dollars: Dollars
+    interruptions: int
+    lost: Dollars
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        parts = [self.market.replace("_", "-"), self.machine.sentence, f"from {self.joined:.1f} s", self.why]
+        if self.interruptions:
+            trials = "1 trial" if self.interruptions == 1 else f"{self.interruptions} trials"
+            parts.append(f"{trials} interrupted, {self.lost} of work lost")
+        return "; ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a run cost; ``endpoint`` is None where nothing served, ``budget`` where the ledger has none noted."""
 
@@ -77,6 +111,7 @@ class Receipt:
     closed: bool
     legs: tuple[LegLine, ...] = ()
     refits: tuple[TrialLine, ...] = ()
+    nodes: tuple[NodeLine, ...] = ()
 
     @classmethod
     def from_ledger(
@@ -111,6 +146,7 @@ class Receipt:
             bundle=bundle or ledger.notes.get("bundle"),
             closed=ledger.closed or bool(endpoint),
             legs=_leg_lines(ledger.legs, billed),
+            nodes=_node_lines(ledger, attributed, wall),
         )
 
     @property
@@ -133,6 +169,7 @@ class Receipt:
             "stages": [_stage_dict(line) for line in self.stages],
             "unexplained": _stage_dict(self.unexplained),
             "legs": [_leg_dict(line) for line in self.legs],
+            "nodes": [_node_dict(line) for line in self.nodes],
             "trials": [_trial_dict(line) for line in self.trials],
             "refits": [_trial_dict(line) for line in self.refits],
             "attributed_usd": float(self.attributed),
@@ -215,6 +252,24 @@ def _leg_lines(legs: Sequence[Leg], billed: Sequence[Charge]) -> tuple[LegLine, 
     return tuple(lines)
 
 
+def _node_lines(ledger: Ledger, attributed: Sequence[Charge], wall: float) -> tuple[NodeLine, ...]:
+    """The machine that the run began on and each node beside it; nothing where there was none."""
+    if not ledger.lives:
+        return ()
+    host, each = cost_of_each(ledger.rates, ledger.lives, wall)
+    lines = [_node_line(Life(Hired(BEGAN_ON, ledger.machine), 0.0), host, wall, attributed)]
+    return (*lines, *(_node_line(*pair, wall, attributed) for pair in zip(ledger.lives, each, strict=True)))
+
+
+def _node_line(life: Life, dollars: Dollars, wall: float, attributed: Sequence[Charge]) -> NodeLine:
+    name, machine = life.node.name, life.node.machine
+    usages = [one.usage for one in attributed if one.usage is not None and one.usage.outcome == INTERRUPTED]
+    broken = [one for one in usages if one.node == name and life.joined <= one.started and one.ended <= life.left]
+    lost = Dollars.total(machine.share(one.cpus, one.lost) for one in broken)
+    seconds = min(life.left, wall) - life.joined
+    return NodeLine(name, life.node.market, life.joined, seconds, machine, dollars, len(broken), lost, life.why)
+
+
 def _trial_lines(attributed: Iterable[Charge]) -> tuple[TrialLine, ...]:
     lines = []
     for trial, charges in _by(attributed, "what").items():
@@ -246,6 +301,8 @@ def _rows(receipt: Receipt) -> Iterator[Row]:
     yield "total", "total", receipt.total.seconds, receipt.total.dollars, ""
     if len(receipt.legs) > 1:
         yield from _leg_rows(receipt.legs)
+    for node in receipt.nodes:
+        yield "node", f"  node {node.node}", node.seconds, node.dollars, node.sentence
     for trial in receipt.trials:
         yield "trial", f"  trial {trial.trial}", trial.seconds, trial.dollars, trial.sentence
     for refit in receipt.refits:
@@ -272,6 +329,11 @@ def _sentences(receipt: Receipt) -> Iterator[str]:
     if not receipt.closed:
         yield "The run has not been closed: this counts until its last event."
     yield f"Price: {receipt.machine.sentence}."
+    if receipt.nodes:
+        yield (
+            "Nodes: this machine is billed for the whole run, each other one from when the run took it on until it let "
+            "it go or it went away, busy or idle. What else there is in the cluster is not on this receipt."
+        )
     if receipt.endpoint is not None:
         ran = f"ran {receipt.endpoint.seconds:.1f} s for {receipt.endpoint.dollars}"
         yield f"Endpoint: {receipt.machine.per_hour} per hour, {ran}, not part of the total."
@@ -286,6 +348,12 @@ def _stage_dict(line: StageLine) -> dict[str, Any]:
 def _leg_dict(line: LegLine) -> dict[str, Any]:
     facts = {"started": line.started_at, "down_seconds": line.down}
     return {**facts, "seconds": line.seconds, "usd": float(line.dollars)}
+
+
+def _node_dict(line: NodeLine) -> dict[str, Any]:
+    price = {"market": line.market, "usd_per_hour": float(line.machine.per_hour), "price": line.machine.sentence}
+    life = {"joined": line.joined, "seconds": line.seconds, "usd": float(line.dollars), "why": line.why}
+    return {"node": line.node, **price, **life, "interruptions": line.interruptions, "lost_usd": float(line.lost)}
 
 
 def _trial_dict(line: TrialLine) -> dict[str, Any]:

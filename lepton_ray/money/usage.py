@@ -22,6 +22,8 @@ class Usage:
         cpus: how many of the machine's vCPUs it held.
         driver: who ran it, ``host`` or ``ray``.
         outcome: one word or sentence on how it ended.
+        node: which of the run's nodes it was on; empty: the machine that the run began on.
+        lost: seconds of it that came to nothing, because its node went away.
     """
 
     stage: str
@@ -32,12 +34,16 @@ class Usage:
     family: str = ""
     driver: str = ""
     outcome: str = ""
+    node: str = ""
+    lost: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ended) and 0 <= self.started <= self.ended):
             raise ValueError(f"a usage must have 0 <= started <= ended, got {self.started!r} and {self.ended!r}")
         if not (math.isfinite(self.cpus) and self.cpus >= 0):
             raise ValueError(f"cpus must be finite and not negative, got {self.cpus!r}")
+        if not 0 <= self.lost <= self.seconds:
+            raise ValueError(f"no more can be lost than was used, got {self.lost!r} of {self.seconds!r}")
 
     @property
     def seconds(self) -> float:

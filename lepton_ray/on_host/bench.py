@@ -6,6 +6,7 @@ knows nothing about which driver asked, what a second costs, or what will be tri
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -131,9 +132,10 @@ class Bench:
         return time.monotonic() - self.started
 
     def _stop(self, lease: Lease, *, kept: float) -> Callable[[], bool]:
-        """True once what is left of the lease is what is ``kept`` of it, or the run was asked to finish."""
-        flag = self.scratch / "stop"
-        return lambda: lease.expired(self.now() + kept) or flag.exists()
+        """True once what is left of the lease is what is ``kept`` of it, or the run, or this trial, was asked to
+        finish."""
+        flags = self.scratch / "stop", self.scratch / f"stop-{lease.trial}"
+        return lambda: lease.expired(self.now() + kept) or any(flag.exists() for flag in flags)
 
     def _part(self, name: str) -> Part:
         """The rows called "dev", or "all": with those held out."""
@@ -171,7 +173,7 @@ class Bench:
         rng = np.random.default_rng(self.seed)
         rung = self.rungs[trial.rung]
         pairs = list(splits(self.dev.folds, rung, usable=self.dev.usable, timed=self.timed, rng=rng))
-        before = () if trial.parent is None or rung.rows is not None else self._judged_before(trial)
+        before = self._judged_before(trial, again=task["again"])[: len(pairs) - 1]
         judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS)
         begun = self.now()
         found = evaluate(
@@ -184,9 +186,10 @@ class Bench:
             seed=self.seed,
             threads=task["threads"],
             before=before,
+            keep=lambda folds: self._keep(trial, folds),
         )
         fit_seconds = self.now() - begun
-        save_folds(path_of(self.scratch, trial.id), found.folds)
+        self._keep(trial, found.folds)
         member = Member(trial.family, family.view, {**trial.config, **found.effort}, found.model)
         blend = Blend(self.plan.schema, self.problem, (member,), {family.view: self._state(family.view)})
         bundle, held_out = None, None
@@ -197,6 +200,7 @@ class Bench:
             keep(found.model, home_of(self.scratch, SEARCH, trial.id))
         if wins:
             folder = self.scratch / "sealed" / trial.id
+            shutil.rmtree(folder, ignore_errors=True)  # sealed before, but its node went away before it could say so
             held_out = self._held_out(said, fallback=found.score)
             self._seal(folder, blend, {**held_out, "origin": [trial.to_dict()]}, self._decided(found.folds))
             bundle = str(folder)
@@ -219,10 +223,19 @@ class Bench:
             fit_started=begun,
         )
 
-    def _judged_before(self, trial: Trial) -> tuple[Fold, ...]:
-        """What the parent's folds said, where they are the first of this rung: fitted on the same rows."""
+    def _keep(self, trial: Trial, folds: Sequence[Fold]) -> None:
+        """Lay down what the folds so far have said, to go on from if this process dies."""
+        save_folds(path_of(self.scratch, trial.id), folds)
+
+    def _judged_before(self, trial: Trial, *, again: bool) -> tuple[Fold, ...]:
+        """What an earlier bench has left of this trial, before its node went away; else what the parent's folds said,
+        where they are the first of this rung: fitted on the same rows."""
+        if again and (own := load_folds(path_of(self.scratch, trial.id))):
+            return own
+        if trial.parent is None or self.rungs[trial.rung].rows is not None:
+            return ()
         parent = self.rungs[trial.rung - 1]
-        return load_folds(path_of(self.scratch, str(trial.parent))) if parent.rows is None else ()
+        return load_folds(path_of(self.scratch, trial.parent)) if parent.rows is None else ()
 
     def _refit(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Fit a member again on the rows called "dev" or "all", and keep the model on disk for ``seal``."""
@@ -347,6 +360,7 @@ def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, A
         "beat": assignment.beat,
         "driver": driver,
         "threads": threads,
+        "again": assignment.again,
     }
 
 

@@ -59,11 +59,12 @@ class Broken:
         noted = ledger.notes.get("budget")
         if noted is None or not (folder / "spec.json").exists():
             raise UsageError(f"The run {ledger.run_id} was broken off before it had begun.", "Start it again.")
-        wall = Budget.from_dict(noted, ledger.machine.per_hour).wall_seconds
         spent, at = ledger.second, os.stat(ledger.path).st_mtime
         pulse = None if ledger.closed else Pulse.felt(RunFolder(folder).pulse)
         if pulse is not None and pulse.second > spent:
             spent, at = pulse.second, pulse.at
+        alone = ledger.rates.then(spent, ledger.machine.per_hour)  # what it held beside its machine is held no longer
+        wall = Budget.from_dict(noted, ledger.machine.per_hour).under(alone).wall_seconds
         return cls(folder, ledger.run_id, min(spent, wall), at, wall)
 
     @property

@@ -1,6 +1,6 @@
 """Which families a search may try, and why not the others. It knows neither trials nor money."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lepton_ray.bundle.export import onnx_refusal
@@ -24,8 +24,13 @@ class Chosen:
         return tuple(f"{name} is left out of the search: {reason}" for name, reason in self.left_out.items())
 
 
-def chosen_families(spec: RunSpec, task: Task, schema: Schema) -> Chosen:
+def chosen_families(
+    spec: RunSpec, task: Task, schema: Schema, lacking: Callable[[str], str | None] = lambda name: None
+) -> Chosen:
     """Those that can do what is asked: this task, over row weights with --weight, as ONNX with --onnx.
+
+    Args:
+        lacking: what a family needs of a node, where none has it.
 
     Raises:
         UsageError: one is not known, or no model of this table can be ONNX, which was asked for.
@@ -34,18 +39,23 @@ def chosen_families(spec: RunSpec, task: Task, schema: Schema) -> Chosen:
     if spec.onnx and (refusal := onnx_refusal(schema, ())) is not None:
         raise UsageError(f"No model of this table can be exported (--onnx). {refusal.what}", refusal.hint)
     asked = [name for name in spec.families or tuple(installed()) if name != "constant"]
-    reasons = {name: _obstacle(name, spec, task, schema) for name in asked}
+    reasons = {name: _obstacle(name, spec, task, schema) or _homeless(lacking(name)) for name in asked}
     fitting = [name for name in asked if reasons[name] is None]
     left_out = {name: reason for name, reason in reasons.items() if reason is not None}
     if not fitting and asked and spec.families:
         weighed = " with --weight" if spec.weight else ""
         exported = " and be exported (--onnx)" if spec.onnx else ""
-        able = [name for name in installed() if _obstacle(name, spec, task, schema) is None]
+        placed = " where it may run" if any(map(lacking, asked)) else ""
+        able = [name for name in installed() if _obstacle(name, spec, task, schema) is None and lacking(name) is None]
         raise SearchError(
-            f"None of the families {', '.join(spec.families)} can do a {task.value} task{weighed}{exported}.",
+            f"None of the families {', '.join(spec.families)} can do a {task.value} task{weighed}{exported}{placed}.",
             f"Leave --families out, or choose among {', '.join(able)}.",
         )
     return Chosen(("constant", *fitting), left_out)
+
+
+def _homeless(needs: str | None) -> str | None:
+    return None if needs is None else f"no node has what it needs ({needs})."
 
 
 def _obstacle(name: str, spec: RunSpec, task: Task, schema: Schema) -> str | None:

@@ -4,24 +4,30 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 from lepton_ray.errors import MoneyError
+from lepton_ray.models.registry import family as family_named
+from lepton_ray.models.wish import Wish, wish_of
 from lepton_ray.money.budget import Budget
+from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import Ledger
+from lepton_ray.money.lives import Hired
 from lepton_ray.money.meter import Meter
 from lepton_ray.money.prices import MachinePrice
+from lepton_ray.money.rates import Rates
 from lepton_ray.on_host import messages
 from lepton_ray.on_host.lending import lent_name
 from lepton_ray.on_host.messages import margin_seconds
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.on_host.warm import Warm
 from lepton_ray.report.value import Value
+from lepton_ray.search.places import HOST, Place
 from lepton_ray.search.priors import Priors
 from lepton_ray.spec import RunSpec, Surroundings
 from lepton_ray.table.place import BUILTIN
@@ -68,7 +74,7 @@ class Screen(Protocol):
 
 @dataclass(slots=True)
 class Course:
-    """What one run in progress shares between its stages."""
+    """What one run in progress shares between its stages; ``places`` are those of the cluster that it has joined."""
 
     spec: RunSpec
     around: Surroundings
@@ -80,10 +86,27 @@ class Course:
     warm: Warm | None = None
     priors: Priors | None = None
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
+    temp: tuple[Path, ...] = ()
+    places: tuple[Place, ...] = ()
 
     def clock(self) -> float:
         """Seconds since the user's process began."""
         return time.monotonic() - self.around.started
+
+    @property
+    def host(self) -> Place:
+        """This machine, as a place for trials."""
+        return Place(HOST, self.meter.ledger.machine.per_hour, self.around.cpus)
+
+    def wish(self, family: str) -> Wish:
+        """What a node must have to carry out trials of this family in this run."""
+        wish = wish_of(family_named(family))
+        return wish if self.spec.spot else replace(wish, spot=False)
+
+    def lacking(self, family: str) -> str | None:
+        """What trials of this family need, if neither this machine nor a node of the cluster has it."""
+        wish = self.wish(family)
+        return None if any(place.suits(wish) for place in (self.host, *self.places)) else wish.sentence
 
     @property
     def end(self) -> float:
@@ -95,14 +118,60 @@ class Course:
         if self.around.wall_fd is not None:
             messages.say(self.around.wall_fd, message)
 
+    def tell_wall(self) -> None:
+        """Tell the supervisor how long the run may last by now, and which folders to remove at its end."""
+        budget = self.budget
+        self.tell(
+            messages.Wall(
+                run=self.around.run_id,
+                folder=str(self.folder.path),
+                wall_seconds=budget.wall_seconds,
+                per_hour_micros=budget.per_hour.micros,
+                budget_micros=budget.dollars.micros,
+                deadline_seconds=budget.deadline_seconds,
+                json=self.spec.json,
+                temp=tuple(str(folder) for folder in (self.folder.scratch, *self.temp)),
+                kept=(str(self.folder.kept),),
+            )
+        )
 
-def limits(spec: RunSpec, around: Surroundings) -> tuple[MachinePrice, Budget]:
+    def take_on(self, nodes: Sequence[Hired]) -> None:
+        """Hold these nodes from now on.
+
+        The supervisor is told of the nearer wall before the first of them is billed, and none is given work before it
+        is: a driver that dies anywhere in between leaves a wall that is too near, and nothing that is owed.
+        """
+        ledger, at = self.meter.ledger, self.clock()
+        added = Dollars.total(node.machine.per_hour for node in nodes)
+        self._live_within(ledger.rates.then(at, ledger.rates.now + added))
+        for node in nodes:
+            ledger.join(node, at)
+            self.screen.say(f"holds {node.sentence}")
+
+    def let_go(self, name: str, why: str) -> None:
+        """Hold this node no longer, or know that it has gone away: what it would have cost is there for the rest.
+
+        The wall moves away again after the node's last second is booked, never before.
+        """
+        self.meter.ledger.leave(name, self.clock(), why)
+        self._live_within(self.meter.ledger.rates)
+        self.screen.say(f"holds {name} no longer: {why}")
+
+    def _live_within(self, rates: Rates) -> None:
+        self.budget = self.budget.under(rates)
+        self.tell_wall()
+
+
+def limits(spec: RunSpec, around: Surroundings, machine: MachinePrice | None = None) -> tuple[MachinePrice, Budget]:
     """What this machine costs, and what the run may.
+
+    Args:
+        machine: what it costs as a node of a cluster.
 
     Raises:
         MoneyError: no amount or no time, or too little of it for the smallest run.
     """
-    machine = spec.machine(around)
+    machine = machine or spec.machine(around)
     budget = spec.resolved_budget(machine)
     spec.row_seconds(machine)
     smallest = smallest_seconds(spec)
@@ -116,13 +185,13 @@ def limits(spec: RunSpec, around: Surroundings) -> tuple[MachinePrice, Budget]:
     return machine, budget
 
 
-def begin(spec: RunSpec, around: Surroundings, screen: Screen) -> Course:
+def begin(spec: RunSpec, around: Surroundings, screen: Screen, machine: MachinePrice | None = None) -> Course:
     """Resolve the money, make the folder, open the ledger; nothing heavy is imported yet.
 
     Raises:
         EnvironmentFault: the folder cannot be written, or onnx is asked for and not installed.
     """
-    machine, budget = limits(spec, around)
+    machine, budget = limits(spec, around, machine)
     if spec.onnx:
         from lepton_ray.bundle.onnx_file import needs_onnx  # late: it loads numpy
 
@@ -177,21 +246,9 @@ def priors_of(spec: RunSpec) -> Priors | None:
 
 
 def arm(course: Course, temp: tuple[Path, ...]) -> None:
-    """Tell the supervisor how long the run may last, and which folders to remove at its end."""
-    budget = course.budget
-    course.tell(
-        messages.Wall(
-            run=course.around.run_id,
-            folder=str(course.folder.path),
-            wall_seconds=budget.wall_seconds,
-            per_hour_micros=budget.per_hour.micros,
-            budget_micros=budget.dollars.micros,
-            deadline_seconds=budget.deadline_seconds,
-            json=course.spec.json,
-            temp=tuple(str(folder) for folder in (course.folder.scratch, *temp)),
-            kept=(str(course.folder.kept),),
-        )
-    )
+    """Let the supervisor hold the run's wall."""
+    course.temp = temp
+    course.tell_wall()
 
 
 def smallest_seconds(spec: RunSpec) -> float:

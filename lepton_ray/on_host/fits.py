@@ -5,6 +5,7 @@ It knows nothing about how a model was fitted, what it is worth, or what a bundl
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,11 @@ def home_of(scratch: Path, name: str, trial_id: str) -> Path:
 
 
 def keep(model: Model, home: Path) -> None:
-    """Write a model there, whole or not at all."""
+    """Write a model there, whole or not at all, in place of one that a broken trial has left."""
     temporary = home.with_suffix(".part")
+    for left in (temporary, home):
+        if left.exists():
+            shutil.rmtree(left)
     temporary.mkdir(parents=True)
     model.save(temporary)
     temporary.rename(home)

@@ -64,7 +64,7 @@ def open_desk(
     """
     problem, priors = prepared.plan.problem, course.priors or shipped_priors()
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
-    names = chosen_families(course.spec, problem.task, prepared.plan.schema).names
+    names = chosen_families(course.spec, problem.task, prepared.plan.schema, course.lacking).names
     found = {name: family_named(name) for name in names}
     n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
 
@@ -109,7 +109,7 @@ def open_desk(
         costs=CostModel.begin(priors.costs, probe(time.perf_counter) if probed else None),
         reserve=reserve,
         on_outcome=on_outcome,
-        on_begin=lambda trial, now, driver: course.folder.log_begun(Begun(trial, driver, now)),
+        on_begin=lambda trial, now, driver, node: course.folder.log_begun(Begun(trial, driver, now, node)),
     )
     return desk
 
@@ -197,11 +197,13 @@ def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -
     course.meter.trial(
         outcome.trial.id,
         started=outcome.started,
-        cpus=1,
+        cpus=course.wish(outcome.trial.family).cpus if outcome.driver == "ray" else 1,
         family=outcome.trial.family,
         driver=outcome.driver,
         outcome=outcome.state,
         stage=course.meter.ledger.stage or "search",
+        node=outcome.node,
+        lost=outcome.lost,
     )
     if outcome.trial.family == "constant" and outcome.held_out is not None:
         sealer.update(baseline_score=outcome.held_out["score"])

@@ -1,6 +1,7 @@
 """Out-of-fold predictions on disk: a bench writes them, a promotion and the ensemble read them. It judges nothing."""
 
 import json
+import time
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -47,6 +48,14 @@ def save_folds(path: Path, folds: Sequence[Fold]) -> None:
             efforts=np.frombuffer(json.dumps([fold.effort for fold in folds]).encode(), np.uint8),
         )
     temporary.replace(path)
+
+
+def since_kept(path: Path) -> float | None:
+    """Seconds since folds were last written there, by this machine's clock of the day; None where none are."""
+    try:
+        return max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def load_folds(path: Path) -> tuple[Fold, ...]:

@@ -20,6 +20,7 @@ from lepton_ray.money.budget import Budget
 from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.money.meter import Meter
+from lepton_ray.money.prices import MachinePrice
 from lepton_ray.money.usage import Leg, Usage
 from lepton_ray.on_host.broken import Broken
 from lepton_ray.on_host.concluding import concluded
@@ -119,17 +120,23 @@ def spec_of(folder: Path, **changes: Any) -> RunSpec:
     return spec
 
 
-def take_up(spec: RunSpec, folder: Path, around: Surroundings, screen: Screen) -> tuple[Course, Past]:
+def take_up(
+    spec: RunSpec, folder: Path, around: Surroundings, screen: Screen, machine: MachinePrice | None = None
+) -> tuple[Course, Past]:
     """Open the books where they were left, mend the folder, and say what goes on.
+
+    Args:
+        machine: what this machine costs as a node of a cluster.
 
     Raises:
         MoneyError: too little is left, or this machine has another price. DataError: the table has changed.
     """
     left = RunFolder(folder)
     broken, ledger = Broken.of(folder), Ledger.open(left.ledger)
-    budget = Budget.from_dict(ledger.notes["budget"], ledger.machine.per_hour)
+    alone = ledger.rates.then(broken.spent_seconds, ledger.machine.per_hour)
+    budget = Budget.from_dict(ledger.notes["budget"], ledger.machine.per_hour).under(alone)
     require_enough(spec, around, budget, left)
-    require_price(spec, around, ledger)
+    require_price(machine or spec.machine(around), ledger)
     require_same(spec, left)
     value, warm = None if spec.value is None else Value.from_file(spec.value), still_warm(spec, screen)
     priors = priors_of(spec)
@@ -160,9 +167,9 @@ def require_enough(spec: RunSpec, around: Surroundings, budget: Budget, folder: 
         )
 
 
-def require_price(spec: RunSpec, around: Surroundings, ledger: Ledger) -> None:
-    """Refuse to go on where an hour costs something else: one budget is seconds at one rate."""
-    here = spec.machine(around).per_hour
+def require_price(machine: MachinePrice, ledger: Ledger) -> None:
+    """Refuse to go on where an hour costs something else: what is left was reckoned at one rate."""
+    here = machine.per_hour
     if here != ledger.machine.per_hour:
         raise MoneyError(
             f"The run began on a machine at {ledger.machine.per_hour} per hour, and this one costs {here}.",
@@ -249,7 +256,7 @@ def recalled(folder: RunFolder, ledger: Ledger, until: float) -> tuple[Outcome, 
     for begun in folder.begun():
         if begun.trial.id not in known:
             seconds = max(0.0, until - begun.at)
-            lost = Outcome(begun.trial, BROKEN_OFF, begun.driver, begun.at, seconds, reason=REASON)
+            lost = Outcome(begun.trial, BROKEN_OFF, begun.driver, begun.at, seconds, reason=REASON, node=begun.node)
             folder.log_trial(lost)
             known[begun.trial.id] = lost
     booked = ledger.attributed
@@ -263,8 +270,17 @@ def usage_of(outcome: Outcome, stage: str, until: float) -> Usage:
     """A trial's share of the machine, none of it after the run was broken off."""
     started = min(outcome.started, until)
     ended = min(started + max(0.0, outcome.seconds), until)
-    trial = outcome.trial
-    return Usage(stage, trial.id, started, ended, 1, family=trial.family, driver=outcome.driver, outcome=outcome.state)
+    return Usage(
+        stage,
+        outcome.trial.id,
+        started,
+        ended,
+        1,
+        family=outcome.trial.family,
+        driver=outcome.driver,
+        outcome=outcome.state,
+        node=outcome.node,
+    )
 
 
 def sentences_of(broken: Broken, down: float, outcomes: tuple[Outcome, ...], *, torn: int) -> list[str]:

@@ -31,11 +31,12 @@ LARGEST_KEPT_BYTES = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A trial that a worker had taken up at second ``at``."""
+    """A trial that a worker had taken up at second ``at``, on this node of the run's."""
 
     trial: Trial
     driver: str
     at: float
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class RunFolder:
     def begun(self) -> list[Begun]:
         """The trials that have begun, whether or not they ended."""
         lines = whole_lines(self.kept / "begun.jsonl")[0]
-        return [Begun(Trial.from_dict(facts["trial"]), facts["driver"], facts["at"]) for facts in lines]
+        return [Begun(**{**facts, "trial": Trial.from_dict(facts["trial"])}) for facts in lines]
 
     def torn(self) -> int:
         """How many lines of trials.jsonl were torn."""

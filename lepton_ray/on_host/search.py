@@ -9,7 +9,7 @@ from lepton_ray.on_host.bench import task_of
 from lepton_ray.on_host.worker_client import Worker
 from lepton_ray.search.desk import Assignment, Desk
 from lepton_ray.search.policy import Stop, Wait
-from lepton_ray.search.trial import Outcome
+from lepton_ray.search.trial import Outcome, Trial
 
 DRIVER = "host"
 POLL_SECONDS = 1.0
@@ -26,6 +26,7 @@ def run(
     threads: int,
     hand_over: Callable[[], bool],
     pause: Callable[[float], object] | None = None,
+    able: Callable[[Trial], bool] = lambda trial: True,
 ) -> None:
     """Run trials one after the other until the desk says stop or ``hand_over`` says that another driver is ready.
 
@@ -38,7 +39,8 @@ def run(
     while not hand_over():
         if not worker.ready_within(POLL_SECONDS) and clock() < desk.search_end():
             continue
-        step = desk.next_step(clock(), driver=DRIVER, within=float("inf") if pause is None else SHORT_SECONDS)
+        within = float("inf") if pause is None else SHORT_SECONDS
+        step = desk.next_step(clock(), driver=DRIVER, able=able, within=within)
         if isinstance(step, Wait) and pause is not None:
             pause(POLL_SECONDS)
             continue

@@ -48,6 +48,7 @@ class State:
     json: bool
     provisional: float = PROVISIONAL_SECONDS
     wall: Wall | None = None
+    farthest: float = float("inf")
     service: Service | None = None
     failed: Failed | None = None
     serving: Serving | None = None
@@ -71,13 +72,13 @@ class State:
         return self.wall.margin_seconds if self.wall else MARGIN_SECONDS
 
     def hear(self, message: Message) -> None:
-        """Take in what the driver says; a wall that stands can be moved nearer, never away."""
+        """Take in what the driver says; a wall that stands can be moved, never beyond where it was first."""
         match message:
             case Form():
                 self.json = message.json
             case Wall():
-                seconds = min(message.wall_seconds, self.wall.wall_seconds if self.wall else message.wall_seconds)
-                self.wall = replace(message, wall_seconds=seconds)
+                self.farthest = message.wall_seconds if self.wall is None else self.farthest
+                self.wall = replace(message, wall_seconds=min(message.wall_seconds, self.farthest))
                 self.json = message.json
             case Service():
                 self.service = message

@@ -69,7 +69,7 @@ def opening_facts(course: Course, prepared: Prepared) -> Facts:
 
 def chosen_of(course: Course, prepared: Prepared) -> Chosen:
     """Which families this run tries."""
-    return chosen_families(course.spec, prepared.plan.problem.task, prepared.plan.schema)
+    return chosen_families(course.spec, prepared.plan.problem.task, prepared.plan.schema, course.lacking)
 
 
 def write_setup(course: Course, prepared: Prepared) -> None:

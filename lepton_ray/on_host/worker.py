@@ -21,6 +21,9 @@ from typing import Any, Protocol, TextIO
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host import processes
 
+TRIALS_MEMORY_SHARE = 0.8
+"""Of the memory that is free: what the trials may take together."""
+
 
 class Runner(Protocol):
     """What a setup function returns: it runs tasks until their lease ends."""
@@ -41,6 +44,13 @@ def main(argv: Sequence[str]) -> int:
     os.set_inheritable(answers, False)
     with os.fdopen(tasks) as orders, os.fdopen(answers, "w", buffering=1) as replies:
         return _serve(orders, replies)
+
+
+def memory_of_a_trial(cpus: int) -> int:
+    """Bytes that each trial may take where one runs on each core, two at least."""
+    import psutil
+
+    return int(psutil.virtual_memory().available * TRIALS_MEMORY_SHARE / max(2, cpus))
 
 
 def limit_memory(extra_bytes: int) -> int:

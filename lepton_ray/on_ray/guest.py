@@ -1,6 +1,6 @@
 """A search as a guest in a Ray that the caller has open: it uses the free cores there and ends nothing.
 
-A Ray of several machines is not used: its other machines could not read this one's folder.
+A Ray of several machines is not used: what the others cost nobody has asked. A run joins one with ``--address``.
 """
 
 import logging
@@ -9,16 +9,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
-
 from lepton_ray.on_host.course import Course
+from lepton_ray.on_host.worker import memory_of_a_trial
 from lepton_ray.on_ray.session import quiet_tune
 from lepton_ray.search.desk import Desk
 
 FEWEST_CPUS = 2
 """Free cores from which it is worth while: one core is what the caller's process has by itself."""
-MEMORY_SHARE = 0.8
-"""Of the memory that is free: what the trials may take together."""
 
 
 def is_open() -> bool:
@@ -34,10 +31,11 @@ def search(course: Course, desk: Desk) -> None:
     """Go on with the search on the open Ray until the desk says stop."""
     from lepton_ray.on_ray import search as ray_search
 
-    memory = int(psutil.virtual_memory().available * MEMORY_SHARE / max(FEWEST_CPUS, course.around.cpus))
+    memory = memory_of_a_trial(course.around.cpus)
     with quiet_tune(), _same_logging("ray.tune"):
         ray_search.run(
             desk,
+            ray_search.crew_of(course, desk),
             scratch=course.folder.scratch,
             clock=course.clock,
             memory_bytes=memory,

@@ -1,13 +1,17 @@
-"""The search on Ray Tune: one searcher, one stopper, one callback and a warm, reused actor.
+"""The search on Ray Tune: one searcher, one stopper, one callback and warm, reused actors.
 
-Tune asks the desk what is next and tells it what came; no rule of the search lives here. Four things about Tune 2.60
-shaped it: a searcher that says "I limit myself" avoids the limiter that hands out one trial at a time; an actor that
-hangs must be killed before anything is stopped; a stopped trial's busy actor would be cached and hang the next one;
-and FINISHED may be said only when nothing runs.
+Tune asks the desk what is next and tells it what came, the crew says on which node; no rule of the search lives here.
+What the desk calls an interruption is a failure for Tune, and its second spell a new trial. Four things about Tune
+2.60 shaped it: a searcher that says "I limit myself" avoids the limiter that hands out one trial at a time; an actor
+that hangs must be killed before anything is stopped; a stopped trial's busy actor would be cached and hang the next
+one; and FINISHED may be said only when nothing runs.
 """
 
 import json
 import logging
+import os
+import secrets
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -22,8 +26,14 @@ from ray.tune.stopper import Stopper
 
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import Bench, stay_in, task_of
+from lepton_ray.on_host.course import Course
+from lepton_ray.on_host.luggage import AwayBench, boot_id, is_here
 from lepton_ray.on_host.opening import LATE_SECONDS
-from lepton_ray.on_host.worker import limit_memory
+from lepton_ray.on_host.worker import limit_memory, memory_of_a_trial
+from lepton_ray.on_ray.carrier import ByRay, start_carrier
+from lepton_ray.on_ray.crew import Crew
+from lepton_ray.on_ray.nodes import of_a_cluster
+from lepton_ray.on_ray.session import short_temp_dir
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.policy import Stop, Wait
 from lepton_ray.search.trial import SKIPPED, Outcome, Trial
@@ -33,16 +43,38 @@ TIDY_SECONDS = 0.3
 """How long Tune may take to end when all is over; after that it tidies up beside what comes next."""
 GRACE_SECONDS = 2.5
 """How long after its lease a trial may take to come back before its actor is killed."""
+NODE_ID = "ray.io/node-id"
 TOO_LATE = "the search ended before its turn came"
 
 
 class TrialActor(tune.Trainable):
     """A warm process that carries out one trial after another on the same bench."""
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What the trial wishes, on the node that it was given; actors are used again for the same on the same."""
+        needs = [{"CPU": config["cpus"], "GPU": config["gpus"]}]
+        if config["node"] is None:
+            return tune.PlacementGroupFactory(needs)
+        return tune.PlacementGroupFactory(needs, bundle_label_selector=[{NODE_ID: config["node"]}])
+
     def setup(self, config: dict[str, Any]) -> None:
-        limit_memory(config["memory_bytes"])
-        stay_in(Path(config["scratch"]))
-        self._bench = Bench(Path(config["scratch"]))
+        self._away: Path | None = None
+        home = Path(config["scratch"])
+        if is_here(home, config["boot"]):
+            limit_memory(config["memory_bytes"])
+            stay_in(home)
+            self._bench = Bench(home)
+            return
+        limit_memory(memory_of_a_trial(os.cpu_count() or 1))
+        self._away = short_temp_dir()
+        stay_in(self._away)
+        self._bench = AwayBench(self._away, home, ByRay(config["carrier"]))
+
+    def cleanup(self) -> None:
+        """Called by Tune where the actor ends in order."""
+        if self._away is not None:
+            shutil.rmtree(self._away, ignore_errors=True)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         return True
@@ -73,12 +105,24 @@ class Live:
 class DeskSearcher(Live, Searcher):
     """Hands the desk's assignments to Tune."""
 
-    def __init__(self, desk: Desk, clock: Callable[[], float], *, scratch: Path, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        crew: Crew,
+        clock: Callable[[], float],
+        *,
+        scratch: Path,
+        memory_bytes: int,
+        carrier: str | None = None,
+    ) -> None:
+        """``carrier``: the name of the actor that knows what benches on other machines need."""
         super().__init__(metric="error", mode="min")
         self._desk = desk
+        self._crew = crew
         self._clock = clock
-        self._fixed = {"scratch": str(scratch), "memory_bytes": memory_bytes}
-        self.assigned: dict[str, str] = {}
+        self._fixed = {"scratch": str(scratch), "memory_bytes": memory_bytes, "boot": boot_id(), "carrier": carrier}
+        self._assigned: dict[str, str] = {}
+        self._latest: dict[str, str] = {}
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         return True
@@ -87,31 +131,48 @@ class DeskSearcher(Live, Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        step = self._desk.next_step(self._clock())
+        if not self._crew.manned:
+            return None
+        step = self._desk.next_step(self._clock(), able=self._crew.able)
         if isinstance(step, Wait):
             return None
         if isinstance(step, Stop):
             return None if self._desk.running() else Searcher.FINISHED
-        self.assigned[trial_id] = step.trial.id
-        task = json.dumps(task_of(step, driver="ray", threads=1))
+        place = self._crew.place(step.trial)
+        if place is None:
+            self._crew.interrupt(step.trial.id)
+            return None
+        self._assigned[trial_id] = step.trial.id
+        self._latest[step.trial.id] = trial_id
+        wish = self._crew.wish(step.trial)
         return {
             **self._fixed,
-            "task": task,
+            "node": self._crew.node_id(place) if self._crew.joined else None,
+            "cpus": wish.cpus,
+            "gpus": wish.gpus,
+            "task": json.dumps(task_of(step, driver="ray", threads=wish.cpus)),
             "lease": json.dumps(asdict(step.lease)),
             "search_end": self._desk.search_end(),
             "least": step.least,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        name = self.assigned.get(trial_id)
+        name = self.trial_of(trial_id)
         if name is None:
             return
-        if name in self._waiting():
+        if error and self._crew.gone(name):
+            self._crew.interrupt(name)
+        elif name in self._waiting():
             self._desk.skip(name, self._clock(), "ray", TOO_LATE)
         elif error or not result or "outcome" not in result:
             self._desk.lost(name, self._clock(), "ray", "its process was killed at the end of its lease, or died")
         else:
             self._desk.finish(Outcome.from_dict(json.loads(result["outcome"])))
+
+    def trial_of(self, trial_id: str) -> str | None:
+        """The desk's name of one of Tune's trials; None of one that was given up and begun again elsewhere."""
+        name = self._assigned.get(trial_id)
+        return name if name is not None and self._latest[name] == trial_id else None
 
     def _waiting(self) -> set[str]:
         return {given.trial.id for given in self._desk.running() if not given.begun}
@@ -126,16 +187,21 @@ class DeskSearcher(Live, Searcher):
 class LeaseCallback(Live, tune.Callback):
     """Tells the desk that a trial has an actor now: its lease runs from here."""
 
-    def __init__(self, desk: Desk, clock: Callable[[], float], searcher: DeskSearcher) -> None:
+    def __init__(self, desk: Desk, crew: Crew, clock: Callable[[], float], searcher: DeskSearcher) -> None:
         self._desk = desk
+        self._crew = crew
         self._clock = clock
         self._searcher = searcher
         self.actors: dict[str, Any] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = self._searcher.assigned[trial.trial_id]
-        self.actors[name] = trial.temporary_state.ray_actor
-        self._desk.begin(name, self._clock(), "ray")
+        name, actor = self._searcher.trial_of(trial.trial_id), trial.temporary_state.ray_actor
+        if name is None or all(given.trial.id != name for given in self._desk.running()):
+            ray.kill(actor)  # nobody waits for it any more
+            return
+        self.actors[name] = actor
+        self._crew.begun(name, actor)
+        self._desk.begin(name, self._clock(), "ray", node=self._crew.where(name))
 
 
 class DeskStopper(Live, Stopper):
@@ -152,8 +218,16 @@ class DeskStopper(Live, Stopper):
         return over(self._desk, self._clock)
 
 
+def crew_of(course: Course, desk: Desk) -> Crew:
+    """This machine, and the nodes of the cluster that the run has joined, if it has."""
+    names = {name for name, _ in desk.portfolio}
+    nodes = None if course.spec.address is None else of_a_cluster
+    return Crew(course, desk, wishes={name: course.wish(name) for name in names}, nodes=nodes)
+
+
 def run(
     desk: Desk,
+    crew: Crew,
     *,
     scratch: Path,
     clock: Callable[[], float],
@@ -165,8 +239,11 @@ def run(
     Tune has a thread of its own, because its loop sleeps and waits by the second, and longer after a kill: what
     outlives its lease is killed from here, and nobody waits for Tune to tidy up.
     """
-    searcher = DeskSearcher(desk, clock, scratch=scratch, memory_bytes=memory_bytes)
-    callback = LeaseCallback(desk, clock, searcher)
+    crew.look()
+    carrier = f"lepton-carrier-{secrets.token_hex(4)}" if crew.joined else None
+    kept_alive = None if carrier is None else start_carrier(scratch, carrier)
+    searcher = DeskSearcher(desk, crew, clock, scratch=scratch, memory_bytes=memory_bytes, carrier=carrier)
+    callback = LeaseCallback(desk, crew, clock, searcher)
     tuner = tuner_of(desk, clock, searcher, callback, storage=scratch / "tune")
     pool = ThreadPoolExecutor(1, thread_name_prefix="tune")
     fitting = pool.submit(tuner.fit)
@@ -176,15 +253,27 @@ def run(
             desk.stop("you asked to stop")
         elif clock() > desk.search_end() and desk.best() is not None:
             desk.stop("the time for the search is over")
+        crew.look()
+        if crew.lost is not None:
+            desk.stop(crew.lost)
+            break
         for name in desk.overdue(clock(), grace=GRACE_SECONDS, late=LATE_SECONDS - 2 * WATCH_SECONDS):
             ray.kill(callback.actors[name])
-            desk.lost(name, clock(), "ray", "it outlived its lease and was killed")
+            if crew.gone(name):
+                crew.interrupt(name)
+            else:
+                desk.lost(name, clock(), "ray", "it outlived its lease and was killed")
         wait([fitting], WATCH_SECONDS)
     wait([fitting], TIDY_SECONDS)
+    crew.disband()
+    del kept_alive
     if fitting.done():
         fitting.result()
     for given in desk.running():
-        desk.skip(given.trial.id, clock(), "ray", TOO_LATE)
+        if given.begun:
+            desk.lost(given.trial.id, clock(), "ray", crew.lost or TOO_LATE)
+        else:
+            desk.skip(given.trial.id, clock(), "ray", TOO_LATE)
 
 
 def tuner_of(
@@ -193,7 +282,7 @@ def tuner_of(
     """Tune with our parts in it and its own rules switched off."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a killed trial is in our log, with its reason
     return tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": 1}),
+        TrialActor,
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="search",

@@ -1,4 +1,4 @@
-"""One private Ray on this host: its environment, its boot in a thread that outlives it, its end.
+"""One private Ray on this host: its environment, its boot in a thread that outlives it, its end. Or somebody's, joined.
 
 It knows nothing about Tune, Serve or tables. Three facts shape it:
 
@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -21,11 +22,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lepton_ray.errors import EnvironmentFault
+from lepton_ray.errors import EnvironmentFault, UsageError
 
 LONGEST_TEMP_DIR = 40
 """Ray puts about 65 more characters behind it, and a Unix socket's path ends at 107."""
 
+KNOCK_SECONDS = 3.0
 SMALLEST_OBJECT_STORE = 80 * 2**20
 
 ENVIRONMENT = {
@@ -46,6 +48,14 @@ ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+
+
+JOINING = {
+    **{name: value for name, value in ENVIRONMENT.items() if "TUNE" in name or name in ("RAY_AIR_NEW_OUTPUT",)},
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
+}
+"""In a cluster who may come in, and by which ports, is the cluster's affair; and how much waits for a node is ours."""
 
 
 def write_environment() -> None:
@@ -120,6 +130,44 @@ def boot(temp_dir: Path, cpus: int, object_store_bytes: int) -> None:
             f"Ray did not start on this machine: {reason}",
             f"Its logs are in {temp_dir}; free memory or disk and try again.",
         ) from error
+
+
+def join(address: str) -> None:
+    """Connect to a Ray that runs; nothing of it ends with this process but what this process has asked for.
+
+    Args:
+        address: host and port of its head, or "auto" for the one on this machine.
+
+    Raises:
+        UsageError: that is no address. EnvironmentFault: nobody answers there, or lets us in without a token.
+    """
+    _knock(address)
+    os.environ.update(JOINING)
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentFault(
+            f"The Ray cluster at {address} cannot be joined: {reason.rstrip('.')}.",
+            "Check that it runs and that this machine is one of its nodes; its token belongs into RAY_AUTH_TOKEN.",
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """See at once whether anybody is there: Ray takes most of a minute to say that nobody is."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise UsageError(f"--address is '{address}'.", "Write host:port of the cluster's head, or auto.")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise EnvironmentFault(
+            f"Nobody answers at {address} ({error}).", "Check that the cluster runs there, and its port."
+        ) from None
 
 
 def _read_environment_again() -> None:

@@ -7,6 +7,7 @@ It knows neither processes nor Ray nor files: time is an argument, and what is t
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.lease import Lease
@@ -14,7 +15,7 @@ from lepton_ray.search.cost import CostModel, Kin, Size
 from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.title import Standing, best
-from lepton_ray.search.trial import KILLED, SKIPPED, Outcome, Trial
+from lepton_ray.search.trial import INTERRUPTED, KILLED, SKIPPED, Outcome, Trial
 
 ADMISSION_QUANTILE = 0.5
 """Of a trial's forecast: it must fit what is left. The median, since a lease that ends early still leaves a model."""
@@ -25,6 +26,8 @@ LONGEST_AFTERWARDS = 3.0
 """Seconds that a lease ends before the search does, at most, for what follows the fits: scoring and sealing."""
 WORTH_BEGINNING = 0.5
 """Of its forecast: with less time left than this when its turn comes, a trial is not begun."""
+LETTING_GO_SECONDS = 4.0
+"""From the end of the last lease until the nodes of a cluster are no longer billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Assignment:
     Attributes:
         beat: the fold errors that win the title, see ``title``.
         least: seconds that must be left when its turn comes.
-        begun: its driver has said that a worker has taken it up.
+        begun: its driver has said that a worker has taken it up; ``node``: on which of the run's nodes.
+        again: it was interrupted before, and what it has kept of its folds is there.
     """
 
     trial: Trial
@@ -42,6 +46,8 @@ class Assignment:
     beat: tuple[float, ...] | None
     begun: bool = False
     least: float = 0.0
+    node: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +74,14 @@ class Desk:
         costs: CostModel,
         reserve: Callable[[Outcome | None], float],
         on_outcome: Callable[[Outcome], None],
-        on_begin: Callable[[Trial, float, str], None] = lambda trial, now, driver: None,
+        on_begin: Callable[[Trial, float, str, str], None] = lambda trial, now, driver, node: None,
     ) -> None:
         """Args:
         size: how much a trial has to do.
         costs: what a trial is expected to take before any has been seen.
         reserve: seconds to keep for finishing with this outcome, the best so far.
         on_outcome: told each outcome once, in order, under the desk's lock.
-        on_begin: told each trial that a worker takes up, when, and by which driver; under the lock, too.
+        on_begin: told each trial that a worker takes up, when, by which driver and on which node; under the lock, too.
         """
         self._policy = policy
         self._budget = budget
@@ -90,6 +96,11 @@ class Desk:
         self._stopped_because: str | None = None
         self._lock = threading.RLock()
 
+    @property
+    def portfolio(self) -> Sequence[tuple[str, dict[str, Any]]]:
+        """The families that are tried, each with a configuration."""
+        return self._policy.portfolio
+
     def replay(self, outcomes: Sequence[Outcome]) -> None:
         """Know what an earlier leg of this run has found out; nobody is told of it again."""
         with self._lock:
@@ -97,12 +108,18 @@ class Desk:
                 self._take_in(outcome)
 
     def next_step(
-        self, now: float, *, driver: str | None = None, within: float = float("inf")
+        self,
+        now: float,
+        *,
+        driver: str | None = None,
+        able: Callable[[Trial], bool] = lambda trial: True,
+        within: float = float("inf"),
     ) -> Assignment | Wait | Stop:
         """A trial with its lease, or Wait while one that runs may change the answer, or Stop.
 
         Args:
             driver: who has a worker that takes it up at once; None: ``begin`` will say so.
+            able: whether that driver has a place for such a trial; by default for each.
             within: once there is a model, only trials that are expected to take no longer; Wait where there is none.
         """
         with self._lock:
@@ -116,13 +133,15 @@ class Desk:
                     self._spent(now),
                     max(0.0, self.search_end() - now),
                 ),
-                lambda trial: self._fits(trial, now) and (self.best() is None or takes(trial) <= within),
+                lambda trial: (
+                    able(trial) and self._fits(trial, now) and (self.best() is None or takes(trial) <= within)
+                ),
                 takes,
             )
             if isinstance(decision, Start):
                 given = self._assign(decision.trial, now)
                 if driver is not None:
-                    self._on_begin(given.trial, now, driver)
+                    self._on_begin(given.trial, now, driver, "")
                 return given
             if isinstance(decision, Stop):
                 if self._running or within < float("inf"):
@@ -161,7 +180,8 @@ class Desk:
         if found is not None:
             beat = Standing.of(self._outcomes).to_beat(trial, found, folds=self.rungs[trial.rung].fits)
         lease = Lease(trial.id, now, max(now, min(now + seconds, end - self._afterwards())))
-        given = Assignment(trial, lease, beat, least=0.0 if found is None else WORTH_BEGINNING * expected)
+        least = 0.0 if found is None else WORTH_BEGINNING * expected
+        given = Assignment(trial, lease, beat, least=least, again=self._known(trial))
         self._running[trial.id] = given
         return given
 
@@ -173,15 +193,22 @@ class Desk:
     def finish(self, outcome: Outcome) -> None:
         """Record what came of a trial; the second word about the same trial is ignored."""
         with self._lock:
-            if self._running.pop(outcome.trial.id, None) is None:
+            if (given := self._running.pop(outcome.trial.id, None)) is None:
                 return
+            if given.node:  # another machine's clock counts for nothing
+                outcome = replace(outcome, node=given.node, started=given.lease.started)
             self._take_in(outcome)
             self._on_outcome(outcome)
 
     def _take_in(self, outcome: Outcome) -> None:
+        again = self._known(outcome.trial)
         self._outcomes.append(outcome)
-        if outcome.usable:
+        if outcome.usable and not again:  # its seconds were those of its last folds only
             self._costs = self._costs.observe(outcome.trial.family, self._size(outcome.trial), outcome.fitting)
+
+    def _known(self, trial: Trial) -> bool:
+        """Whether this very trial has had a spell before."""
+        return any(one.trial.id == trial.id for one in self._outcomes)
 
     def lost(self, trial_id: str, now: float, driver: str, reason: str) -> None:
         """Record that a trial was killed or died without a word."""
@@ -189,6 +216,23 @@ class Desk:
             if (assignment := self._running.get(trial_id)) is not None:
                 seconds = now - assignment.lease.started
                 self.finish(Outcome(assignment.trial, KILLED, driver, assignment.lease.started, seconds, reason=reason))
+
+    def interrupted(self, trial_id: str, now: float, driver: str, *, reason: str, kept: float | None) -> None:
+        """Record that a trial's node went away: it may be taken up again.
+
+        Args:
+            kept: seconds since a fold of it was last kept, by which what is lost is known; None: none was.
+        """
+        with self._lock:
+            if (given := self._running.get(trial_id)) is None:
+                return
+            if not given.begun:  # nobody had taken it up, so there is nothing to record
+                del self._running[trial_id]
+                return
+            seconds = max(0.0, now - given.lease.started)
+            lost = seconds if kept is None else min(seconds, kept)
+            broken = Outcome(given.trial, INTERRUPTED, driver, given.lease.started, seconds, reason=reason, lost=lost)
+            self.finish(broken)
 
     def skip(self, trial_id: str, now: float, driver: str, reason: str) -> None:
         """Record that a trial was never begun."""
@@ -202,14 +246,29 @@ class Desk:
             if self._stopped_because is None:
                 self._stopped_because = reason
 
-    def begin(self, trial_id: str, now: float, driver: str = "") -> None:
-        """Let a trial's lease run from now: its driver had no worker for it before."""
+    def begin(self, trial_id: str, now: float, driver: str = "", *, node: str = "") -> None:
+        """Let a trial's lease run from now, on this node: its driver had no worker for it before."""
         with self._lock:
             if (given := self._running.get(trial_id)) is not None:
                 lease = given.lease
                 until = max(now, min(now + lease.until - lease.started, self.search_end() - self._afterwards()))
-                self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until), begun=True)
-                self._on_begin(given.trial, now, driver)
+                self._running[trial_id] = replace(given, lease=Lease(trial_id, now, until), begun=True, node=node)
+                self._on_begin(given.trial, now, driver, node)
+
+    def shorten(self, trial_id: str, until: float) -> None:
+        """Let a trial's lease end earlier."""
+        with self._lock:
+            if (given := self._running.get(trial_id)) is not None:
+                lease = replace(given.lease, until=max(given.lease.started, min(given.lease.until, until)))
+                self._running[trial_id] = replace(given, lease=lease)
+
+    def reprice(self, budget: Budget, workers: int) -> None:
+        """Go on within these limits, at their price, with so many trials side by side: a node has come or gone."""
+        with self._lock:
+            self._budget = budget
+            if (economy := self._policy.economy) is not None:
+                economy = replace(economy, per_hour=budget.per_hour, workers=max(1, workers))
+                self._policy = replace(self._policy, economy=economy)
 
     def overdue(self, now: float, *, grace: float, late: float) -> list[str]:
         """Ids of begun trials that outlived their lease by ``grace`` seconds, or the whole search by ``late``."""
@@ -220,7 +279,11 @@ class Desk:
 
     def search_end(self) -> float:
         """The second at which the last lease ends, once there is a model."""
-        return self._budget.wall_seconds - self._reserve(self.best())
+        return self._budget.latest(self.reserve_seconds(), LETTING_GO_SECONDS)
+
+    def reserve_seconds(self) -> float:
+        """How long finishing with the best so far will take."""
+        return self._reserve(self.best())
 
     def best(self) -> Outcome | None:
         """The best of those that left a bundle."""
@@ -243,8 +306,8 @@ class Desk:
             return tuple(self._outcomes)
 
     def tried(self) -> int:
-        """How many trials were begun and have ended."""
-        return sum(outcome.state != SKIPPED for outcome in self.outcomes())
+        """How many trials were begun and have ended, but for those that may be taken up again."""
+        return sum(outcome.state not in (SKIPPED, INTERRUPTED) for outcome in self.outcomes())
 
     def running(self) -> tuple[Assignment, ...]:
         with self._lock:

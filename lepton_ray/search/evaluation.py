@@ -84,11 +84,13 @@ def evaluate(
     seed: int,
     threads: int,
     before: Sequence[Fold] = (),
+    keep: Callable[[Sequence[Fold]], None] = lambda folds: None,
 ) -> Evaluation:
     """Fit and judge ``config`` on every split until ``stop`` says so; the first is always finished.
 
     Args:
         before: what the first splits said already; they are not fitted again, the others are.
+        keep: given all folds that there are whenever one has ended and another is to follow.
 
     Raises:
         ValueError: a prediction is not finite or has the wrong shape.
@@ -104,6 +106,8 @@ def evaluate(
         score = metric.score(judged.y, prediction, judged.weight)
         folds.append(Fold(valid, prediction, float(score), dict(model.effort)))
         first = first or model
+        if len(folds) < len(splits):
+            keep(folds)
     if first is None:
         raise ValueError("there is no fold to judge it on")
     if not any(np.isfinite(fold.score) for fold in folds):

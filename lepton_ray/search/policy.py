@@ -6,13 +6,14 @@ others. Each rung of a ladder gets as much time as the one below (asynchronous s
 arXiv:1810.05934, with η the ratio of their costs), so that the best of a rung goes on as soon as it is known; the best
 of each of the better families does so before a second one of any. When most of what there is to spend is spent, the
 best few of a rung and these go on before anything new is tried: that is what the final blend is chosen from. Where a
-space is exhausted, the rest goes on as well.
+space is exhausted, the rest goes on as well. What was interrupted comes before all else: it has begun already.
 
 An expected gain of the blend per second, with a cost that counts less as money runs out, was measured instead of equal
 time and was no better: see LOG.md.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.search.economics import Economy
-from lepton_ray.search.trial import BROKEN_OFF, Outcome, Trial
+from lepton_ray.search.trial import BROKEN_OFF, INTERRUPTED, Outcome, Trial
 
 PROMOTE_ONE_IN = 3
 """Of a rung, at least: the others are not good enough to go on."""
@@ -37,6 +38,8 @@ FROM_DRAW = 0.35
 DRAWS = 8
 """Draws from a family's space before the next family is asked."""
 
+MOST_INTERRUPTIONS = 3
+"""After so many of one trial it is not taken up again: it may be what takes its nodes away."""
 FEW_DRAWS = 5
 """Trials of a family that make its next one half as likely."""
 
@@ -126,6 +129,7 @@ class PromotionPolicy:
     def _candidates(self, seen: Snapshot, started: Sequence[Trial], takes: Takes) -> Iterator[Trial]:
         """What might be tried next, the most wanted first; once there is nothing new at all, the rest goes on."""
         name = next_name(seen)
+        yield from interrupted(seen)
         promoted = {trial.parent for trial in started if trial.parent is not None}
         yield from self._promotions(seen, started, promoted, takes)
         exhausted = True
@@ -220,6 +224,15 @@ def _better_families(there: Sequence[Outcome]) -> Sequence[Outcome]:
     for one in there:
         first.setdefault(one.trial.family, one)
     return _better_half(list(first.values()))
+
+
+def interrupted(seen: Snapshot) -> list[Trial]:
+    """The trials whose nodes went away and that are to be taken up again, not too often each."""
+    latest = {outcome.trial.id: outcome for outcome in seen.outcomes}
+    times = Counter(outcome.trial.id for outcome in seen.outcomes if outcome.state == INTERRUPTED)
+    running = {trial.id for trial in seen.running}
+    broken = [one.trial for one in latest.values() if one.state == INTERRUPTED and one.trial.id not in running]
+    return [trial for trial in broken if times[trial.id] < MOST_INTERRUPTIONS]
 
 
 def near(config: Config, drawn: Config, rng: np.random.Generator) -> Config:

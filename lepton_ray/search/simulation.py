@@ -139,7 +139,7 @@ class _Play:
     attributed: list[float] = field(default_factory=list)
     order: int = 0
     worked: float = 0.0
-    unbilled: float = 0.0
+    aways: list[tuple[float, float, float]] = field(default_factory=list)
     interruptions: int = 0
     lost: float = 0.0
     why: str = ""
@@ -197,9 +197,13 @@ class _Play:
         self.worked += (now - job.begun) * float(self.world.nodes[node].per_hour.micros) / 3.6e9
         outcome = replace(job.outcome, seconds=now - job.outcome.started)
         self.outcomes.append(outcome)
-        self.billed.append(self.rate * now - self.unbilled)
+        self.billed.append(self.rate * now - self.unbilled(now))
         self.attributed.append(self.worked)
         self.searcher.finish(outcome)
+
+    def unbilled(self, now: float) -> float:
+        """What nodes would have cost while they were away."""
+        return sum(rate * (min(back, now) - gone) for gone, back, rate in self.aways)
 
     def interrupted(self, now: float, node: int, job: _Job) -> None:
         """Keep the folds that were done; the rest waits for a node."""
@@ -210,7 +214,7 @@ class _Play:
             done -= job.steps.pop(0)
         self.lost += done / place.speed
         self.interruptions += 1
-        self.unbilled += self.world.away * float(place.per_hour.micros) / 3.6e9
+        self.aways.append((now, now + self.world.away, float(place.per_hour.micros) / 3.6e9))
         self.requeued.append(job)
         self.at(now + self.world.away, node)
         self.ask(now)

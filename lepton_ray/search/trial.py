@@ -8,6 +8,8 @@ from typing import Any
 DONE, PARTIAL, FAILED, KILLED, SKIPPED = "done", "partial", "failed", "killed", "skipped"
 BROKEN_OFF = "broken off"
 """The state of a trial that was in hand when its whole run was broken off: no fault of its own, once."""
+INTERRUPTED = "interrupted"
+"""The state of a trial whose node went away: no fault of its own, and to be taken up again under the same id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Outcome:
     """What one trial came to.
 
     Attributes:
-        state: "done", "partial" (its lease ended, the best so far counts), "failed", "killed", "skipped", "broken off".
+        state: "done", "partial" (its lease ended, the best so far counts), "failed", "killed", "skipped", "broken off",
+            "interrupted".
         error: validation error, lower is better; None where there is no model.
         score: the same in the metric's own direction.
         seconds: of its worker, start to end.
@@ -52,6 +55,8 @@ class Outcome:
         row_seconds: of predicting one clean row, features included.
         bundle: path of the bundle it sealed when it was the best so far, else None.
         held_out: the sealed bundle's score, interval and baseline; no decision reads it.
+        node: of those that the run holds beside its own machine, the one that it was on; empty: on that machine.
+        lost: of its seconds, those since the last fold that was kept, where it was interrupted.
     """
 
     trial: Trial
@@ -71,6 +76,8 @@ class Outcome:
     held_out: dict[str, Any] | None = None
     fit_started: float | None = None
     pid: int | None = None
+    node: str = ""
+    lost: float = 0.0
 
     @property
     def fitting(self) -> float:

@@ -63,7 +63,7 @@ class Life:
         sealer = Sealer(made.folder, {"run": "run-1"}, made.clock)
         desk: Desk = desk_of(trials=TRIALS - 1)
         desk._on_outcome = lambda outcome: note_outcome(made, sealer, desk, outcome)
-        desk._on_begin = lambda one, now, driver: made.folder.log_begun(Begun(one, driver, now))
+        desk._on_begin = lambda one, now, driver, node: made.folder.log_begun(Begun(one, driver, now, node))
         for number in range(TRIALS):
             step = desk.next_step(made.clock(), driver="host")
             assert isinstance(step, Assignment) and step.trial == trial(number)

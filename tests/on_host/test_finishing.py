@@ -177,7 +177,7 @@ def at_the_last_rung(made: Made, *families: str) -> blending.Recipe:
     orders = [
         {"trial": Trial(f"t9{at}", family, {}, rung=last).to_dict(), "beat": None} for at, family in enumerate(families)
     ]
-    rest = {"kind": "trial", "driver": "host", "threads": 1}
+    rest = {"kind": "trial", "driver": "host", "threads": 1, "again": False}
     answers = [made.worker.bench.run({**rest, **order}, Lease("t", 0.0, 3600.0)) for order in orders]
     return blended(made, [Outcome.from_dict(answer) for answer in answers])
 
@@ -356,6 +356,13 @@ def test_what_is_left_out_of_a_search_is_told_with_its_reason(tmp_path: Path) ->
     assert "cannot be exported as ONNX: `x` (--onnx)." in found.sentences[0]
     with pytest.raises(SearchError, match="be exported"):
         chosen_families(replace(onnx, families=(own,)), Task.REGRESSION, NUMBERS)
+    needs = {"knn": "1 CPU, 1 GPU"}.get
+    placed = chosen_families(spec(tmp_path, families="linear,knn"), Task.BINARY, NUMBERS, needs)
+    assert placed.names == ("constant", "linear") and placed.left_out["knn"].startswith(
+        "no node has what it needs (1 C"
+    )
+    with pytest.raises(SearchError, match="where it may run"):
+        chosen_families(spec(tmp_path, families="knn"), Task.BINARY, NUMBERS, needs)
     texts = Schema((Column("x", Kind.NUMBER), Column("note", Kind.TEXT)))
     with pytest.raises(UsageError, match="--onnx.*`note`") as refused:
         chosen_families(onnx, Task.REGRESSION, texts)

@@ -84,7 +84,7 @@ def test_what_is_no_message_is_refused(line: bytes) -> None:
         decode(line)
 
 
-def test_a_wall_that_stands_only_comes_nearer() -> None:
+def test_a_wall_that_stands_moves_but_never_beyond_where_it_was_first() -> None:
     state = State(started=100.0, json=False)
     assert state.kill_at == pytest.approx(119.2)
     state.hear(Wall("r", "/f", 50.0, 1))
@@ -93,6 +93,9 @@ def test_a_wall_that_stands_only_comes_nearer() -> None:
     assert state.kill_at == pytest.approx(148.5) and state.wall is not None and state.wall.temp == ("/tmp/x",)
     state.hear(Wall("r", "/f", 20.0, 1))
     assert state.kill_at == pytest.approx(119.2)
+    state.hear(Wall("r", "/f", 40.0, 1))
+    assert state.kill_at == pytest.approx(100 + 40 - 1.2)
+    state.hear(Wall("r", "/f", 20.0, 1))
     assert state.ending(119.1) is None and state.ending(119.2) == Ending(Why.WALL)
 
 

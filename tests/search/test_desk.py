@@ -346,7 +346,7 @@ def test_what_is_replayed_is_known_and_told_to_nobody() -> None:
 def test_a_trial_has_begun_once_a_worker_takes_it_up() -> None:
     begun: list[tuple[str, float, str]] = []
     found = desk()
-    found._on_begin = lambda trial, now, driver: begun.append((trial.id, now, driver))
+    found._on_begin = lambda trial, now, driver, node: begun.append((trial.id, now, driver))
     found.next_step(1.0, driver="host")
     waiting = take(found, 2.0)
     found.begin(waiting.trial.id, 5.0, "ray")

@@ -1,11 +1,14 @@
 """Virtual time: every trial is accounted for, money is rate × time, and what is interrupted is not lost."""
 
+from statistics import median
+
 import pytest
 
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.search.asha import Asha, Halving
 from lepton_ray.search.cost import CostModel
+from lepton_ray.search.places import Means, Place, worth_holding
 from lepton_ray.search.policy import interleave
 from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.records import Config, RecordedTable, recorded_tables
@@ -141,6 +144,12 @@ def test_a_node_that_is_away_is_not_billed() -> None:
     assert story.billed[-1] == pytest.approx(story.attributed[-1], rel=1e-6)
 
 
+def test_what_is_billed_never_falls_while_nodes_are_away() -> None:
+    world = World((CENT, *(Node(Dollars(900_000), spot=True),) * 4), hazard=200.0, away=300.0)
+    billed = ours(made(), world, wall=600.0).billed
+    assert list(billed) == sorted(billed) and billed[0] > 0
+
+
 def test_a_fast_node_takes_less_time() -> None:
     table = made(10)
     slow, fast = asha(table, ONE), asha(table, World((Node(Dollars(10_000), speed=4.0),)))
@@ -157,3 +166,23 @@ def test_the_recorded_tables_of_the_repository_can_be_searched() -> None:
             story = ours(table, World((CENT,) * workers))
             assert story.held_errors(table, ONE)[-1] < floor
             assert len(story.outcomes) > 20
+
+
+def test_holding_what_is_worth_its_price_reaches_the_same_error_for_less() -> None:
+    """Money binds: a search on all nodes, and one on those that are worth holding, with the same dollars and spots that
+    are interrupted."""
+    prices = {"": 10_000, "spot 1": 3_000, "spot 2": 3_000, "dear 1": 90_000, "dear 2": 90_000}
+    places = [Place(name, Dollars(price), 1, spot=name.startswith("spot")) for name, price in prices.items()]
+    money = Dollars.of_rate(Dollars(sum(prices.values())), 60.0)
+    held = worth_holding(places[:1], places[1:], Means(money, 3600.0))
+    assert {place.name for place in held} == {"spot 1", "spot 2"}
+    ratios = []
+    for table in small_tables():
+        stories = {}
+        for chosen in (places, [places[0], *held]):
+            world = World(tuple(Node(place.per_hour, place.spot) for place in chosen), hazard=30.0)
+            stories[len(chosen)] = ours(table, world, wall=min(3600.0, money.buys(world.per_hour))), world
+        reached = max(story.held_errors(table, world)[-1] for story, world in stories.values())
+        spent = {many: story.spend_to_reach(reached, table, world) for many, (story, world) in stories.items()}
+        ratios.append(spent[3] / spent[5])  # type: ignore[operator]
+    assert median(ratios) < 0.6, sorted(ratios)
