@@ -42,7 +42,8 @@ MANY_ROWS, GROWN = 30_000, 2
 """More rows than most recorded tables have can carry larger models than these did: of the leading family's own list,
 which follows the rows, so many come as early."""
 SEALS = 3
-"""Of a blend: as it is, fitted again without the rows held out, and with them."""
+"""Of a blend: as it is, fitted again without the rows held out, and with them. Each takes at most what the best trial
+took beside its fits."""
 BLEND_SECONDS = 0.5
 """For choosing among the trials."""
 AT_ONCE = 0.2
@@ -88,18 +89,19 @@ def open_desk(
         note_outcome(course, sealer, desk, outcome)
 
     serving = SERVE_SECONDS if course.spec.serves else 0.0
-    finishing_seconds = BLEND_SECONDS + SEALS * finishing.SEAL_SECONDS + REPORT_SECONDS + serving
-    reporting = finishing_seconds + course.budget.wall_seconds - course.end + LATE_SECONDS
+    reporting = REPORT_SECONDS + BLEND_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
     fixed = reporting + kept_seconds(course.spec) if kept is None else kept
 
     def reserve(best: Outcome | None) -> float:
-        """What is fixed, and the refits of the best trial of each of the first few families, as far as time allows."""
+        """What is fixed, the seals, and the refits of the best trial of each of the first few families, as far as time
+        allows."""
         if best is None:
             return fixed
+        sealing = SEALS * min(finishing.SEAL_SECONDS, best.seconds - best.fitting)
         most = LARGEST_REFIT_SHARE * course.budget.wall_seconds
         leading = [finishing.refit_seconds(desk.fit_seconds(one)) for one in _leading(desk.outcomes())]
         likely = [seconds for seconds in leading if seconds <= most][:MEMBERS]  # others would not be begun
-        return fixed + min(max(max(likely, default=0.0), sum(likely) / course.around.cpus), most)
+        return fixed + sealing + min(max(max(likely, default=0.0), sum(likely) / course.around.cpus), most)
 
     desk = Desk(
         policy,
