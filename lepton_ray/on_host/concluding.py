@@ -20,8 +20,8 @@ from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import DONE, PARTIAL, Outcome
 
 Hire = Callable[[int, float], Sequence[Worker]]
-"""How many refits there are, and the seconds that they are expected to take together, to the workers that are to carry
-them out."""
+"""How many refits may follow, and the seconds that one of each member is expected to take, to the workers that are to
+carry them out."""
 
 
 def conclude(
@@ -73,14 +73,16 @@ def conclude(
         rng=np.random.default_rng(course.spec.seed),
         value=course.value,
     )
+    rows = rows_of(prepared)
+    refits = len(recipe.members) * (2 if rows.final == "all" else 1)
     return finishing.finish(
         recipe,
         blending.as_sealed(problem, prepared.dev, champion, scratch, course.value),
-        hire(len(recipe.members), sum(seconds(outcome) for outcome, _ in recipe.members)),
+        hire(refits, sum(seconds(outcome) for outcome, _ in recipe.members)),
         sealer,
         course.clock,
         scratch=scratch,
-        rows=rows_of(prepared),
+        rows=rows,
         rung=desk.rungs[champion.trial.rung],
         seconds=seconds,
         until=until,
