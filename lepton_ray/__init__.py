@@ -30,6 +30,8 @@ _DOOR = {
     "RunSpec": "lepton_ray.spec",
     "LeptonClassifier": "lepton_ray.estimators",
     "LeptonRegressor": "lepton_ray.estimators",
+    "Lepton": "lepton_ray.verbs.lepton",
+    "LeptonModel": "lepton_ray.verbs.model",
     "Run": "lepton_ray.runs",
     "run": "lepton_ray.runs",
 }

@@ -1,23 +1,21 @@
 """One run from a table to a served model. The sentence is ``drive``; what happens is told to a Screen."""
 
-import errno
-import os
+import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError, ServingError
-from lepton_ray.models.registry import FAMILIES
+from lepton_ray.errors import EnvironmentFault, LeptonError, ServingError
 from lepton_ray.on_host import blending, exporting, finishing, messages, resuming, telling
 from lepton_ray.on_host import search as host_search
-from lepton_ray.on_host.concluding import conclude
+from lepton_ray.on_host.concluding import conclude, no_model
 from lepton_ray.on_host.course import (
-    REPORT_SECONDS,
+    CORRECTING_SECONDS,
     SERVE_SECONDS,
     START_SECONDS,
     Course,
@@ -27,35 +25,41 @@ from lepton_ray.on_host.course import (
     begin,
     listen,
 )
-from lepton_ray.on_host.opening import open_desk
+from lepton_ray.on_host.opening import leading, open_desk
 from lepton_ray.on_host.preparation import Prepared, open_table, prepare, require_columns, under_plan
 from lepton_ray.on_host.sealing import Sealer
-from lepton_ray.on_host.worker import memory_of_a_trial
-from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.on_host.staff import MOST, Staff
 from lepton_ray.on_ray.joining import Joined, join
 from lepton_ray.on_ray.port import Port
 from lepton_ray.on_ray.serving import FrontDoor, bring_up
-from lepton_ray.on_ray.session import Session, short_temp_dir
+from lepton_ray.on_ray.session import Session, short_temp_path
 from lepton_ray.search.desk import Desk
-from lepton_ray.search.trial import Outcome, Trial
+from lepton_ray.search.trial import Trial
 from lepton_ray.spec import RunSpec, Surroundings
 from lepton_ray.table.source import Source
 
-RAY_WORTH_SECONDS = 25.0
-"""A search with less than this left is done without Ray, which needs about 8 s of it to be of use."""
+RAY_WORTH_SECONDS = 35.0
+"""A search with less than this left is done without Ray: on two cores it took 8 s of them to start, and a tenth of what
+followed."""
+RAY_THERE_SECONDS = 12.0
+"""The same where Ray boots in any case, for the endpoint or a cluster, or has read the table."""
+RAY_OF_USE_SECONDS = 25.0
+"""A run with less than this left does nothing with Ray, which needs about 8 s of it to start."""
 AMPLE_SECONDS = 30.0
 """With less than this left after reading, Ray boots only once there is a first model."""
-RAY_THERE_SECONDS = 12.0
-"""The same where Ray boots in any case, for the endpoint."""
-WORKER_SECONDS = 2.0
-"""A worker's start: refits that take less follow each other in the one that is there."""
-GRACE_SECONDS = 1.5
-"""How long after its lease a trial may take to judge and seal what it has, on two busy cores."""
+ENDING_SECONDS = 5.0
+"""Between a search's end and the run's, about, as long as nothing is known of its models."""
+WARM_FROM = 0.75
+"""Of the time until a search's end: from here on its leading families are likely to be those of its blend."""
 LARGE_BYTES = 64 * 2**20
 """A table up to this size is read in memory; a larger one by Ray Data, if the time reaches."""
 MEMORY_PER_BYTE = 7.5
 """The most memory that reading, profiling and cleaning took, per byte of text."""
 BYTES_PER_SECOND = 12e6
+COLUMN_SECONDS = 3e-3
+"""For profiling, planning and cleaning a column, however few its rows: 5,000 of them took 15 s, 2,000 took 8.6."""
+FIRST_MODEL_SECONDS = 2.0
+"""For the constant model and a report, once the table is read."""
 RAY_READ_SECONDS = 12.0
 """Ray's start, and its first task."""
 RAY_BYTES_PER_SECOND = 6e6
@@ -63,18 +67,14 @@ RAY_BYTES_PER_SECOND = 6e6
 OBJECT_STORE_BYTES = 150 * 2**20
 LAST_MODULES = ("scipy.optimize", "lepton_ray.report.render")
 """What blending and the report need: imported while the search goes on."""
-FIRST_FAMILIES = ("linear", "lightgbm")
-"""Those of the first models, where nobody asked for others: their libraries are imported while the table is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """Who carries out the work: one worker process, and Ray where the time is worth its start."""
+    """Who carries out the work: worker processes, and Ray where the time is worth its start."""
 
-    worker: Worker
+    staff: Staff
     session: Session | None
-    memory_bytes: int
-    cpus: int
     port: Port | None
 
 
@@ -103,7 +103,7 @@ def carry_out(
     if joined is not None:
         course.places = joined.places
         course.screen.say(joined.sentence)
-    temp = short_temp_dir()
+    temp = short_temp_path()  # made where Ray is started
     arm(course, (temp,))
     listen(course)
     course.meter.enter("read")
@@ -119,15 +119,17 @@ def carry_out(
     desk = open_desk(course, prepared, sealer)
     resuming.lay_grounds(course, prepared)
     if past is not None:
-        past.replay(prepared, desk, sealer)
+        past.replay(prepared, desk, sealer, course.folder.scratch)
     course.screen.watch(lambda: look(course, prepared, desk))
-    if past is None or not past.finished:
+    if past is None or not past.searched:
         search(course, hands, desk)
     door = open_door(course, hands)
-    finished = past and past.concluded(course, prepared, sealer)
+    finished = past and past.concluded(course, prepared, sealer, model_due(course))
     finished = scored(course, prepared, desk, sealer, finished or finish(course, hands, prepared, desk, sealer))
     report(course, prepared, desk, sealer, finished)
-    exporting.export(course, sealer, until=model_due(course) + REPORT_SECONDS + exporting.kept_seconds(course.spec))
+    exporting.export(
+        course, sealer, until=model_due(course) + course.report_seconds + exporting.kept_seconds(course.spec)
+    )
     if isinstance(door, LeptonError):
         raise door
     if door is not None:
@@ -138,28 +140,12 @@ def carry_out(
 
 def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
     """Start the worker, which imports while the table is read, and decide whether Ray is worth its start."""
-    memory = memory_of_a_trial(course.around.cpus)
-    worker = start_worker(course, memory)
-    left = course.end - course.clock() - REPORT_SECONDS
+    staff = Staff.start(course)
+    left = course.end - course.clock() - course.report_seconds
     session = None
-    if left >= RAY_WORTH_SECONDS or course.spec.serves or course.spec.address is not None:
+    if left >= RAY_OF_USE_SECONDS or course.spec.serves or course.spec.address is not None:
         session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES)
-    return Hands(worker, session, memory, course.around.cpus, port)
-
-
-def start_worker(course: Course, memory_bytes: int) -> Worker:
-    """A process that carries out trials and refits; it imports what they need while the driver goes on."""
-    asked = course.spec.families
-    wanted = [name for name in FIRST_FAMILIES if not asked or name in asked]
-    return Worker.start(
-        "lepton_ray.on_host.bench:open_bench",
-        {"scratch": str(course.folder.scratch)},
-        log=course.folder.path / "driver.log",
-        preload=("lepton_ray.on_host.bench", *(FAMILIES[name].partition(":")[0] for name in wanted)),
-        memory_bytes=memory_bytes,
-        grace_seconds=GRACE_SECONDS,
-        clock=course.clock,
-    )
+    return Hands(staff, session, port)
 
 
 def ready(course: Course, hands: Hands, source: Source) -> Prepared:
@@ -173,7 +159,8 @@ def ready(course: Course, hands: Hands, source: Source) -> Prepared:
     telling.write_setup(course, prepared)
     for sentence in (*telling.sentences_of(prepared), *telling.chosen_of(course, prepared).sentences):
         course.screen.say(sentence)
-    if hands.session is not None and course.end - course.clock() >= AMPLE_SECONDS:
+    wanted = max(AMPLE_SECONDS, worth_ray(course, hands.session) + ENDING_SECONDS)
+    if hands.session is not None and course.end - course.clock() >= wanted:
         hands.session.start()
     return prepared
 
@@ -186,12 +173,14 @@ def prepare_table(course: Course, hands: Hands, source: Source) -> Prepared:
     """
     size, free = source.expanded_bytes, psutil.virtual_memory().available
     if source.frame is not None or size <= LARGE_BYTES:
+        looked_at = size / BYTES_PER_SECOND + len(source.names) * COLUMN_SECONDS
+        course.budget.refuse(course.clock() + looked_at + FIRST_MODEL_SECONDS + course.budget.wall_seconds - course.end)
         return prepare(course.spec, source)
     pieces = source.pieces()
     fits = size * MEMORY_PER_BYTE <= free
-    around = course.clock() + START_SECONDS + REPORT_SECONDS + course.budget.wall_seconds - course.end
+    around = course.clock() + START_SECONDS + course.report_seconds + course.budget.wall_seconds - course.end
     in_memory = around + size / BYTES_PER_SECOND
-    with_ray = around + RAY_READ_SECONDS + size / (RAY_BYTES_PER_SECOND * min(hands.cpus, len(pieces)))
+    with_ray = around + RAY_READ_SECONDS + size / (RAY_BYTES_PER_SECOND * min(course.around.cpus, len(pieces)))
     wanted = (len(pieces) > 1 or not fits) and course.spec.address is None
     if wanted and hands.session is not None and course.budget.wall_seconds >= with_ray:
         if ray_is_up(course, hands.session):
@@ -201,7 +190,7 @@ def prepare_table(course: Course, hands: Hands, source: Source) -> Prepared:
     if fits:
         course.budget.refuse(min(in_memory, with_ray))
         return prepare(course.spec, source)
-    course.budget.refuse(max(with_ray, around + RAY_WORTH_SECONDS))
+    course.budget.refuse(max(with_ray, around + RAY_OF_USE_SECONDS))
     raise EnvironmentFault(
         f"{source.name} takes about {size * MEMORY_PER_BYTE / 2**30:.1f} GiB of memory to read at once, and "
         f"{free / 2**30:.1f} GiB are free.",
@@ -220,15 +209,22 @@ def ray_is_up(course: Course, session: Session) -> bool:
     return session.error is None and session.ready.is_set()
 
 
+def worth_ray(course: Course, session: Session | None) -> float:
+    """The seconds that a search must have left to go on on Ray."""
+    there = session is not None and session.ready.is_set()
+    return RAY_THERE_SECONDS if there or course.spec.serves or course.spec.address is not None else RAY_WORTH_SECONDS
+
+
 def search(course: Course, hands: Hands, desk: Desk) -> None:
-    """The first models here while Ray boots, then all cores through Tune; or all of it here where time is short.
+    """The first models here while Ray boots, then all cores through Tune; or all of it here, on as many workers, where
+    time is short.
 
     What comes after it is imported beside it, once there is a model: at the end every tenth of a second counts.
     """
     course.meter.enter("first models")
     session = hands.session
-    worth = RAY_THERE_SECONDS if course.spec.serves or course.spec.address is not None else RAY_WORTH_SECONDS
-    on_ray = session is not None and desk.search_end() - course.clock() >= worth
+    on_ray = session is not None and desk.search_end() - course.clock() >= worth_ray(course, session)
+    boots = session is not None and (on_ray or hands.port is not None)
 
     early = threading.Thread(target=lambda: [import_module(name) for name in LAST_MODULES], daemon=True)
 
@@ -237,33 +233,61 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
             desk.stop("you asked to stop")
         if desk.best() is not None and early.ident is None:
             early.start()
-        if session is not None and desk.best() is not None:
+        if boots and session is not None and desk.best() is not None:
             session.start()
-        return on_ray and session is not None and session.ready.is_set() and desk.best() is not None
+        there = session is not None and (session.ready.is_set() or session.trouble is not None)
+        return on_ray and there and desk.best() is not None
 
-    threads = 1 if session is not None else hands.cpus
-    pause = session.ready.wait if on_ray and session is not None else None
+    pause: Callable[[float], object] | None = session.ready.wait if on_ray and session is not None else None
 
     def here(trial: Trial) -> bool:
         return course.host.suits(course.wish(trial.family))
 
-    on_host = partial(host_search.run, desk, hands.worker, course.clock, able=here)
-    on_host(threads=threads, hand_over=hand_over, pause=pause)
-    if on_ray and session is not None and session.error is not None:
-        course.screen.say(f"Ray did not start ({session.error}); the search goes on without it.")
-        on_host(threads=hands.cpus, hand_over=lambda: hand_over() and False)
-    elif on_ray and desk.view(course.clock()).stopped_because is None:
-        course.meter.enter("search")
-        from lepton_ray.on_ray import search as ray_search
+    def on_host(cores: int, hand_over: Callable[[], bool]) -> None:
+        crew = hands.staff.of(min(cores, MOST))
+        threads = cores // len(crew)
+        host_search.run(desk, crew, course.clock, threads=threads, hand_over=hand_over, pause=pause, able=here)
 
-        ray_search.run(
-            desk,
-            ray_search.crew_of(course, desk),
-            scratch=course.folder.scratch,
-            clock=course.clock,
-            memory_bytes=hands.memory_bytes,
-            asked_to_stop=course.asked_to_stop,
-        )
+    on_host(1 if boots else course.around.cpus, hand_over)
+    if on_ray and session is not None and desk.view(course.clock()).stopped_because is None:
+        lost = session.trouble or search_on_ray(course, hands, desk)
+        if lost is not None:
+            course.screen.say(f"! Ray {lost}; the search goes on without it.")
+            hands.staff.free()
+            pause = None
+            on_host(course.around.cpus, lambda: hand_over() and False)
+
+
+def search_on_ray(course: Course, hands: Hands, desk: Desk) -> str | None:
+    """Search on all cores through Tune; say what became of Ray, where it was lost before the search was over."""
+    from lepton_ray.on_ray import search as ray_search
+
+    course.meter.enter("search")
+    assert hands.session is not None
+    lost = ray_search.run(
+        desk,
+        ray_search.crew_of(course, desk),
+        scratch=course.folder.scratch,
+        clock=course.clock,
+        memory_bytes=hands.staff.memory_bytes,
+        asked_to_stop=course.asked_to_stop,
+        beside=warming(course, hands, desk),
+        ended=hands.session.ended,
+    )
+    return None if lost is None else f"was lost ({lost})"
+
+
+def warming(course: Course, hands: Hands, desk: Desk) -> Callable[[], None]:
+    """What is done once, late in a search on Ray: the workers here make ready for what will have to be fitted again."""
+    told = False
+
+    def warm() -> None:
+        nonlocal told
+        if not told and course.clock() > WARM_FROM * desk.search_end():
+            told = True
+            hands.staff.warm([one.trial.family for one in leading(desk.outcomes())])
+
+    return warm
 
 
 def look(course: Course, prepared: Prepared, desk: Desk) -> Progress:
@@ -295,26 +319,30 @@ def finish(course: Course, hands: Hands, prepared: Prepared, desk: Desk, sealer:
     winner = desk.best()
     if winner is None:
         raise no_model(course, desk.outcomes())
-    reason = desk.view(course.clock()).stopped_because or "the search came to its end"
-    sealer.update(stopped_because=reason)
+    chosen = telling.chosen_in_the_end(course, prepared, desk)
+    for name, why in desk.set_aside().items():
+        course.screen.say(f"! {name} was tried no more: {why}")
+    alone = telling.alone(winner, desk.outcomes(), chosen)
+    reason = alone or desk.view(course.clock()).stopped_because or "the search came to its end"
+    sealer.update(stopped_because=reason, left_out=dict(chosen.left_out))
     course.meter.ledger.note("stopped_because", reason)
-
-    def hire(refits: int, expected: float) -> list[Worker]:
-        more = min(hands.cpus, refits) - 1 if expected > WORKER_SECONDS else 0
-        return [hands.worker, *(start_worker(course, hands.memory_bytes) for _ in range(more))]
-
-    return conclude(course, prepared, desk, sealer, winner, hire=hire, until=model_due(course))
+    until = model_due(course) - (CORRECTING_SECONDS if prepared.held is None else 0.0)
+    hire, cores = hands.staff.for_refits, course.around.cpus
+    return conclude(course, prepared, desk, sealer, winner, hire=hire, until=until, cores=cores)
 
 
 def scored(
     course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finished: finishing.Finished
 ) -> finishing.Finished:
-    """The same with a score that is corrected for the choice of the winner, where no rows are held out."""
+    """The same with a score that is corrected for the choice of the winner, where no rows are held out; and tell what
+    the search believed the score to be."""
+    believed = finished.recipe.believed
+    sealer.update(believed_score=believed if math.isfinite(believed) else None)
     if prepared.held is not None:
         return finished
     problem, scratch, end = prepared.plan.problem, course.folder.scratch, model_due(course)
     rng = np.random.default_rng(course.spec.seed)
-    late = lambda: course.clock() > end + REPORT_SECONDS / 3  # noqa: E731
+    late = lambda: course.clock() > end  # noqa: E731
     corrected = blending.cross_validated(problem, prepared.dev, desk.outcomes(), scratch, rng=rng, late=late)
     if corrected is None:
         return finished
@@ -326,22 +354,7 @@ def scored(
 def model_due(course: Course) -> float:
     """The second by which the model must be sealed, so that it can be reported, exported and served."""
     served = SERVE_SECONDS if course.spec.serves else 0.0
-    return course.end - REPORT_SECONDS - exporting.kept_seconds(course.spec) - served
-
-
-def no_model(course: Course, outcomes: tuple[Outcome, ...]) -> LeptonError:
-    """Why there is none."""
-    if course.asked_to_stop.is_set():
-        return Interrupted("You asked to stop before any model was there.", "Run it again.")
-    reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in outcomes if outcome.reason})
-    full = [reason for reason in reasons if os.strerror(errno.ENOSPC) in reason]
-    if full:
-        return EnvironmentFault(f"No model could be kept: {full[0][:300]}", "Free some space, or give another --out.")
-    if reasons:
-        return SearchError(
-            f"No model could be fitted ({'; '.join(reasons)[:400]}).", "See trials.jsonl in the run's folder."
-        )
-    return MoneyError("The wall came before the first model.", "Give a larger --budget or a later --deadline.")
+    return course.end - course.report_seconds - exporting.kept_seconds(course.spec) - served
 
 
 def report(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finished: finishing.Finished) -> None:
@@ -355,7 +368,8 @@ def report(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, finis
 
 
 def open_door(course: Course, hands: Hands) -> FrontDoor | LeptonError | None:
-    """Begin to bring up Serve's proxy, where an endpoint is wanted; it goes on in the background.
+    """Begin to bring up Serve's proxy, where an endpoint is wanted; it goes on in the background. Where an earlier leg
+    of the run has done the search, Ray begins to boot only now.
 
     A Ray that is not there is a fault to be told at the end: the model is finished and reported without it.
     """
@@ -363,7 +377,7 @@ def open_door(course: Course, hands: Hands) -> FrontDoor | LeptonError | None:
     if hands.port is None or session is None:
         return None
     try:
-        session.wait(max(0.0, course.end - course.clock() - REPORT_SECONDS))
+        session.start().wait(max(0.0, course.end - course.clock() - course.report_seconds))
     except LeptonError as fault:
         return ServingError(f"The endpoint was not brought up: {fault.what}", fault.hint)
     return FrontDoor(hands.port).open()

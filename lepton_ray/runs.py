@@ -19,7 +19,9 @@ from lepton_ray.on_host.child import Child, fault_of
 from lepton_ray.on_host.lending import LENT_PREFIX, lend
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.search.trial import Outcome
+from lepton_ray.spec import text_of_file
 from lepton_ray.table.cleaning import CleaningPlan
+from lepton_ray.table.fields import parsed
 from lepton_ray.table.place import RUNS_FOLDER
 
 _COLUMNS = ("trial", "family", "rung", "score", "seconds", "driver", "state", "reason", "config")
@@ -100,10 +102,9 @@ class Run:
         """Bring the bundle up behind Ray Serve in a process of its own; ``stop`` it, or use it as a context."""
         return Service.start(self.folder / "bundle", port)
 
-    def _asked(self) -> dict[str, Any]:
+    def _asked(self) -> Mapping[str, Any]:
         path = self.folder / "spec.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return found
+        return parsed(text_of_file(str(path), "The spec"), f"The spec {path}").values if path.exists() else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from lepton_ray.errors import DataError, EnvironmentFault, MoneyError, UsageError
+from lepton_ray.errors import DataError, MoneyError, UsageError
 from lepton_ray.money.budget import Budget
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.duration import parse_duration
@@ -185,28 +185,8 @@ class RunSpec:
         return self.serve != "no-serve"
 
     def folder(self, run_id: str) -> Path:
-        """Make the run's folder.
-
-        Raises:
-            UsageError: it holds another run, which has not failed. EnvironmentFault: it cannot be written.
-        """
-        folder = Path(self.out) if self.out else Path(RUNS_FOLDER) / run_id
-        if (folder / "ledger.jsonl").exists() and not _has_failed(folder):
-            raise UsageError(
-                f"The folder {folder} already holds a run.",
-                "Give another --out, or remove it; lepton resume goes on with one that was broken off.",
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".probe"
-            probe.write_bytes(b"\0" * 65536)
-            probe.unlink()
-        except OSError as fault:
-            raise EnvironmentFault(
-                f"The output folder {folder} cannot be written: {fault.strerror or fault}.",
-                "Give a folder that you may write to with --out.",
-            ) from None
-        return folder.resolve()
+        """Where the run is to leave what it makes."""
+        return Path(self.out) if self.out else Path(RUNS_FOLDER) / run_id
 
     def to_dict(self) -> dict[str, Any]:
         """A form that YAML and JSON take, and ``from_options`` reads back."""
@@ -224,15 +204,6 @@ def asks_for_json(path: str) -> bool:
         return _truth(_read_spec(path).get("json", False), "json")
     except UsageError:
         return False
-
-
-def _has_failed(folder: Path) -> bool:
-    """Whether the run in this folder has ended without a model: then nothing is lost with it."""
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(result, dict) and "error" in result and not (folder / "bundle").exists()
 
 
 def _read_spec(path: str) -> dict[str, Any]:

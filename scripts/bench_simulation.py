@@ -1,7 +1,8 @@
 """scripts/bench_simulation.py recorded.jsonl: what our search spends for what Tune's ASHA comes to, in virtual time.
 
-For each recorded table, number of workers and seed: ASHA (η = 4) runs through the whole recorded space; ours, with a
-portfolio and costs mined without that table's source, runs on the same trials and workers at the same price. Both end
+For each recorded table, number of workers and seed: ASHA (η = 4) runs through the whole recorded space; ours, in the
+order of a run with a portfolio and costs mined without that table's source, goes through it too, on the same workers at
+the same price. Both end
 with the greedy ensemble of a run over the trials that were completed at the last rung, judged on the rows held out.
 One JSON line each: the error that ASHA ends with, the dollars that each had been billed when it first was there, when
 it last came there and stayed, and in the end; and what ours ends with when its whole budget is a share of ASHA's bill.
@@ -23,13 +24,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from record_blends import Predicted, predictions_of  # noqa: E402
 
+from lepton_ray.models.registry import family as family_named  # noqa: E402
 from lepton_ray.money.budget import Budget  # noqa: E402
 from lepton_ray.money.dollars import Dollars  # noqa: E402
+from lepton_ray.on_host.opening import portfolio_of  # noqa: E402
 from lepton_ray.search.asha import Asha  # noqa: E402
 from lepton_ray.search.bias import Judged  # noqa: E402
 from lepton_ray.search.cost import CostModel  # noqa: E402
 from lepton_ray.search.ensemble import MOST_CANDIDATES, Candidate, Room, error_of, greedy  # noqa: E402
-from lepton_ray.search.portfolio import ordered  # noqa: E402
 from lepton_ray.search.priors import Priors  # noqa: E402
 from lepton_ray.search.records import Config, Key, RecordedTable, key_of, read_records, recorded_tables  # noqa: E402
 from lepton_ray.search.simulation import Node, Story, World, desk_over, simulate  # noqa: E402
@@ -163,7 +165,10 @@ def main() -> int:
         facts, names = table.facts, sorted({key[0] for key in table.everywhere()})
         files = predictions_of(table, asked.recorded.with_suffix(".predictions") / facts.name)
         priors = Priors.from_folder(asked.priors / facts.source)
-        listed = ordered(priors.portfolio, facts.problem, facts.rows, facts.columns, families=names)
+        families = {name: family_named(name, fits=False) for name in names}
+        listed = list(
+            portfolio_of(priors.portfolio, families, facts.problem, n_rows=facts.rows, n_columns=facts.columns)
+        )
         ground = Ground(table, Judge(table, *files), listed, CostModel.begin(priors.costs))
         for workers in asked.workers:
             for seed in range(asked.seeds):

@@ -141,8 +141,8 @@ def pairs_of(table: Ready, rung: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(known[train], known[valid]) for train, valid in found]
 
 
-def configurations(name: str, task: Task, draws: int) -> list[Config]:
-    """A family's lists at typical sizes, the first few of each, and draws that do not depend on the table.
+def configurations(name: str, task: Task, draws: int, n_rows: int) -> list[Config]:
+    """A family's lists at typical sizes, the nearest to this table's first, and draws that do not depend on the table.
 
     Those for two classes stand first for every task, so that tables of different tasks share them.
     """
@@ -154,7 +154,8 @@ def configurations(name: str, task: Task, draws: int) -> list[Config]:
         metric = {Task.BINARY: "roc_auc", Task.MULTICLASS: "log_loss", Task.REGRESSION: "rmse"}[kind]
         problem = Problem("y", kind, classes, metric)
         rng = np.random.default_rng([crc32(name.encode()), len(kind.value)])
-        listed = [config for rows in TYPICAL_ROWS for config in family.configs(problem, rows, TYPICAL_COLUMNS)]
+        sizes = sorted(TYPICAL_ROWS, key=lambda rows: abs(np.log(rows / n_rows)))
+        listed = [config for rows in sizes for config in family.configs(problem, rows, TYPICAL_COLUMNS)]
         share = draws if kind is Task.BINARY else (draws + 2) // 3
         for config in [*listed, *(short(family.sample(problem, rng)) for _ in range(share))]:
             found.setdefault(key_of(name, config), config)
@@ -235,7 +236,7 @@ def plan_of(table: Ready, families: list[str], draws: int) -> Iterator[tuple[str
     """What is to be recorded on a table: family, configuration, and the rungs and folds, the cheap rung first."""
     places = [(rung, fold) for rung in (0, 1) for fold in range(FOLDS)]
     for name in families:
-        for config in configurations(name, table.problem.task, draws):
+        for config in configurations(name, table.problem.task, draws, table.facts.rows):
             yield name, config, places
 
 

@@ -103,6 +103,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"runs": runs, "told": screen.text, "place": place}
 
 
+@pytest.mark.process
 def test_a_frame_becomes_a_run(here: Path) -> None:
     run = lepton_ray.run(table(), target="leaves", families="constant", deadline="24s", quiet=True)
     assert run.folder.parent == here / "lepton-runs" and run.folder.name == run.id
@@ -217,6 +218,9 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no report"):
         Run(tmp_path, {"run": "r"}).report()
     assert Run(tmp_path, {"run": "r"}).leaderboard().empty
+    (tmp_path / "spec.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="spec.json is nested too deeply"):
+        _ = Run(tmp_path, {"run": "r"}).bundle
 
 
 CALLER = """
@@ -305,6 +309,7 @@ def test_a_child_is_stopped_twice_without_harm() -> None:
     os.close(other)
 
 
+@pytest.mark.process
 def test_a_bundle_that_cannot_be_served_is_refused_as_its_own_kind(tmp_path: Path) -> None:
     bundle = seal(tmp_path / "churn")
     (bundle.folder / "plan.json").write_text("{}")
@@ -327,7 +332,7 @@ def test_a_run_beside_a_ray_that_is_open_leaves_it_alone(here: Path) -> None:
         @ray.remote
         def twice(x): return 2 * x
         assert ray.get(twice.remote(2)) == 4
-        run = lepton_ray.run({str(here / "table.csv")!r}, target="leaves", deadline="45s")
+        run = lepton_ray.run({str(here / "table.csv")!r}, target="leaves", deadline="60s")
         assert ray.is_initialized() and ray.get_runtime_context().get_node_id() == node
         assert ray.get(twice.remote(21)) == 42
         with run.serve() as service:

@@ -42,7 +42,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Course]:
 
 def hands(session: Session | None) -> Hands:
     """No worker is needed to read a table."""
-    return Hands(None, session, 2**30, 2, None)  # type: ignore[arg-type]
+    return Hands(None, session, None)  # type: ignore[arg-type]
 
 
 def test_without_ray_a_large_table_that_fits_is_read_in_memory(course: Course) -> None:
@@ -61,6 +61,14 @@ def test_a_table_that_does_not_fit_needs_ray(course: Course, monkeypatch: pytest
     monkeypatch.setattr(pipeline, "MEMORY_PER_BYTE", 1e9)
     with pytest.raises(EnvironmentFault, match="t.csv takes about .* GiB of memory"):
         prepare_table(course, hands(None), open_table(course.spec.table))
+
+
+def test_more_columns_than_can_be_looked_at_are_refused(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "LARGE_BYTES", 2**30)
+    monkeypatch.setattr(pipeline, "COLUMN_SECONDS", 58.0 / len(open_table(course.spec.table).names))
+    with pytest.raises(MoneyError, match="the smallest run here needs 1m") as caught:
+        prepare_table(course, hands(None), open_table(course.spec.table))
+    assert "--deadline" in caught.value.hint
 
 
 @pytest.mark.ray

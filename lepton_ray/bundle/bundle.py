@@ -80,7 +80,7 @@ class Bundle:
                     f"{folder} was made by the family {member.family!r}, which lepton_ray does not have.",
                     "If you know that code, install it and name it in `trust`.",
                 )
-        homes = _model_folders(folder, manifest.members)
+        homes = model_folders(folder, manifest.members)
         if any(not home.is_dir() for home in homes) or len(list((folder / "model").iterdir())) != len(homes):
             raise BundleError(
                 f"{folder} holds another number of models than its manifest names.", "Take it from its source again."
@@ -204,7 +204,7 @@ def write_bundle(
             (place / "features").mkdir()
             for view, state in blend.states.items():
                 save_state(state, place / "features", view)
-            for one, home in zip(blend.members, _model_folders(place, blend.members), strict=True):
+            for one, home in zip(blend.members, model_folders(place, blend.members), strict=True):
                 home.mkdir(parents=True)
                 one.model.save(home)
             manifest = Manifest(
@@ -233,7 +233,8 @@ def write_bundle(
     return Bundle.load(folder, trust=[one.family for one in blend.members])
 
 
-def _model_folders(folder: Path, members: Sequence[object]) -> list[Path]:
+def model_folders(folder: Path, members: Sequence[object]) -> list[Path]:
+    """Where the members' models lie in a bundle, in their order."""
     return [folder / "model" / str(number) for number in range(len(members))]
 
 

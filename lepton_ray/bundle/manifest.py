@@ -8,12 +8,12 @@ import json
 import math
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -54,8 +54,8 @@ class MemberFacts:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "MemberFacts":
-        if values["view"] not in ("tree", "linear"):
-            raise ValueError("`view` is neither tree nor linear")
+        if values["view"] not in get_args(View):
+            raise ValueError(f"`view` is none of {', '.join(get_args(View))}")
         if not isinstance(values["config"], dict) or not isinstance(values["family"], str):
             raise TypeError("a member's `config` is not dict or its `family` not str")
         return cls(values["family"], values["view"], values["config"], float(values["share"]))
@@ -124,6 +124,11 @@ class Manifest:
             values = json.loads(text)
             if not isinstance(values, dict) or "format" not in values:
                 raise ValueError("no format is named")
+            if str(values["format"]).startswith("tensors"):
+                raise BundleError(
+                    f"{where.parent} is a bundle of tensors, made of somebody's own model, and reads no table.",
+                    "Serve it with lepton serve, or load it with lepton_ray.bundle.tensors.TensorBundle.",
+                )
             if values["format"] != FORMAT:
                 raise BundleError(
                     f"{where} has format {values['format']!r}; this lepton_ray reads format {FORMAT}.",
@@ -172,16 +177,21 @@ class Manifest:
 
     def check_files(self, folder: Path) -> None:
         """Refuse a folder that does not hold exactly the files that the manifest names, byte for byte."""
-        expected = {file.name: file for file in self.files}
-        there = set(regular_files(folder)) - {NAME}
-        for name in sorted(expected.keys() - there):
-            raise BundleError(f"{folder} is damaged: {name} is missing.", _AGAIN)
-        for name in sorted(there - expected.keys()):
-            raise BundleError(f"{folder} holds {name}, which its manifest does not name.", f"Remove {name}.")
-        for name, file in expected.items():
-            path = folder / name
-            if path.stat().st_size != file.size or sha256(path) != file.sha256:
-                raise BundleError(f"{folder} is damaged: {name} is not the file that was sealed.", _AGAIN)
+        check_stored(self.files, folder)
+
+
+def check_stored(files: Sequence[StoredFile], folder: Path) -> None:
+    """Refuse a folder that does not hold exactly these files beside its manifest, byte for byte."""
+    expected = {file.name: file for file in files}
+    there = set(regular_files(folder)) - {NAME}
+    for name in sorted(expected.keys() - there):
+        raise BundleError(f"{folder} is damaged: {name} is missing.", _AGAIN)
+    for name in sorted(there - expected.keys()):
+        raise BundleError(f"{folder} holds {name}, which its manifest does not name.", f"Remove {name}.")
+    for name, file in expected.items():
+        path = folder / name
+        if path.stat().st_size != file.size or sha256(path) != file.sha256:
+            raise BundleError(f"{folder} is damaged: {name} is not the file that was sealed.", _AGAIN)
 
 
 def read_manifest(folder: Path) -> tuple[str, Manifest]:
@@ -189,6 +199,16 @@ def read_manifest(folder: Path) -> tuple[str, Manifest]:
 
     Raises:
         BundleError: there is no manifest, or it is damaged.
+    """
+    bundle_id, text = manifest_text(folder)
+    return bundle_id, Manifest.from_json(text, folder / NAME)
+
+
+def manifest_text(folder: Path) -> tuple[str, str]:
+    """Read the id and the text of whatever manifest lies in a folder.
+
+    Raises:
+        BundleError: there is none, or it is none.
     """
     path = folder / NAME
     try:
@@ -202,7 +222,7 @@ def read_manifest(folder: Path) -> tuple[str, Manifest]:
         raise BundleError(
             f"{folder} is not a bundle: {NAME} cannot be read ({error.strerror}).", "Name the folder that a run made."
         ) from error
-    return hashlib.sha256(content).hexdigest(), Manifest.from_json(text, path)
+    return hashlib.sha256(content).hexdigest(), text
 
 
 def stored_files(folder: Path) -> tuple[StoredFile, ...]:

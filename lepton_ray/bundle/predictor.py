@@ -1,6 +1,6 @@
 """``lepton predict``: a table file in, a file of predictions out, block by block. Knows no command line."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from lepton_ray.bundle.files import new_file
 from lepton_ray.bundle.rows import check_names
 from lepton_ray.datasets import open_table
 from lepton_ray.errors import DataError, UsageError
+from lepton_ray.table.source import Source
+from lepton_ray.table.values import as_texts, plain
 
 Write = Callable[[pa.Table], None]
 
@@ -41,7 +43,7 @@ def predict_file(
         table: a path, or ``builtin:NAME``. trust: see ``Bundle.load``.
 
     Raises:
-        UsageError: the name of the output says neither CSV nor Parquet.
+        UsageError: the name of the output says neither CSV nor Parquet, or it is the table's own.
         BundleError: the bundle is damaged, foreign or lost.
         DataError: the table cannot be read, or lacks a column.
         EnvironmentFault: the output cannot be written.
@@ -51,11 +53,13 @@ def predict_file(
     if writer is None:
         raise UsageError(f"{out_path} ends neither in .csv nor in .parquet.", "The ending chooses the format.")
     bundle = Bundle.load(bundle_folder, trust=trust)
-    source = open_table(table)
-    rows = 0
+    source, keep = open_table(table), tuple(dict.fromkeys(keep))
+    if any(out_path.exists() and out_path.samefile(file) for file in source.files):
+        raise UsageError(f"{out_path} is the table itself, which the predictions would replace.", "Give another --out.")
+    types, rows = _types_of(source, keep), 0
     with new_file(out_path) as temporary, writer(temporary) as write:
         for block in source.blocks():
-            answer = _answer(bundle, block, keep)
+            answer = _answer(bundle, block, keep, types)
             write(answer)
             rows += answer.num_rows
     if not source.rejected.count:
@@ -66,7 +70,45 @@ def predict_file(
     return Predicted(out_path, rows, source.rejected.count, aside)
 
 
-def _answer(bundle: Bundle, block: pa.Table, keep: Sequence[str]) -> pa.Table:
+def _types_of(source: Source, keep: Sequence[str]) -> dict[str, pa.DataType]:
+    """The types of columns to keep, in all files together; texts where these have nothing else in common.
+
+    The files are read once more for it; of one alone, and of CSV files, nothing need be asked.
+    """
+    if source.format == "csv" or len(source.files) < 2 or not keep:
+        return {}
+    seen: dict[str, dict[pa.DataType, None]] = {name: {} for name in keep}
+    for block in source.blocks():
+        for name in set(keep) & set(block.column_names):
+            seen[name][block.schema.field(name).type] = None
+    return {name: _joint(list(types)) for name, types in seen.items() if types}
+
+
+def _joint(types: Sequence[pa.DataType]) -> pa.DataType:
+    """The type that all of these can be."""
+    try:
+        schemas = [pa.schema([pa.field("kept", one)]) for one in types]
+        return pa.unify_schemas(schemas, promote_options="permissive").field("kept").type
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.string()
+
+
+def _kept(column: pa.ChunkedArray, name: str, wanted: pa.DataType) -> pa.ChunkedArray:
+    """A column to keep as this type, as which all of its files can be written."""
+    if column.type == wanted:
+        return column
+    if not pa.types.is_string(wanted):
+        return column.cast(wanted)
+    single = plain(column)
+    if single is None:
+        raise DataError(
+            f"The column `{name}` to keep holds {column.type} in one file and text in another.",
+            "Write it alike, or leave it out of --keep.",
+        )
+    return pa.chunked_array([as_texts(single)])
+
+
+def _answer(bundle: Bundle, block: pa.Table, keep: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
     check_names(block.column_names, bundle.schema)
     answer = bundle.predict_block(block)
     for name in keep:
@@ -74,7 +116,8 @@ def _answer(bundle: Bundle, block: pa.Table, keep: Sequence[str]) -> pa.Table:
             raise DataError(f"The table has no column `{name}` to keep.", "Name one that it has.")
         if name in answer.column_names:
             raise DataError(f"The column `{name}` to keep has the name of an answer.", "Rename it in the table.")
-    columns = [*block.select(list(keep)).columns, *answer.columns]
+    columns = [*(_kept(block.column(name), name, types.get(name, block.column(name).type)) for name in keep)]
+    columns += answer.columns
     return pa.table(columns, names=[*keep, *answer.column_names])
 
 
@@ -84,6 +127,12 @@ def _csv(path: Path) -> Iterator[Write]:
 
     def write(table: pa.Table) -> None:
         nonlocal writer
+        for field in table.schema:
+            if plain(pa.array([], field.type)) is None:
+                raise DataError(
+                    f"The column `{field.name}` to keep holds {field.type}, and a cell of a CSV file cannot.",
+                    "Write a .parquet file, or leave it out of --keep.",
+                )
         if writer is None:
             options = pa_csv.WriteOptions(quoting_style="needed")
             writer = pa_csv.CSVWriter(path, table.schema, write_options=options)

@@ -35,9 +35,10 @@ def clean(
         useless = [run.scratch, *([] if broken_off(folder) else [run.kept])]
         doomed += [folder] if whole else [path for path in useless if path.exists()]
     for path in doomed:
-        typer.echo(f"{'would remove' if dry_run else 'removed'} {path}")
         if not dry_run:
             shutil.rmtree(path, ignore_errors=True)
+        said = "would remove" if dry_run else "could not remove" if path.exists() else "removed"
+        typer.echo(f"{said} {path}")
     if not doomed:
         typer.echo("nothing to remove")
 

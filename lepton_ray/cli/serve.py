@@ -26,13 +26,14 @@ def serve(
     """
     reserved = Port.reserve(port)
     from lepton_ray.bundle.bundle import Bundle
+    from lepton_ray.bundle.kinds import load_any
     from lepton_ray.money.prices import machine_price
     from lepton_ray.on_host import messages
     from lepton_ray.on_ray.serving import FrontDoor, bring_up
     from lepton_ray.on_ray.session import Session, short_temp_dir
     from lepton_ray.spec import Surroundings
 
-    loaded = Bundle.load(bundle, trust=names_of(trust))
+    loaded = load_any(bundle, trust=names_of(trust))
     around = Surroundings.read()
     rate, temp = machine_price(around.vcpus).per_hour, short_temp_dir()
     if around.wall_fd is not None:
@@ -42,7 +43,8 @@ def serve(
     session.wait(60)
     door, families = FrontDoor(reserved).open(), names_of(trust)
     endpoint = bring_up(door, Path(bundle), loaded.manifest.example, trust=families)
-    typer.echo(f"docs at {endpoint.url}/docs; this machine costs {rate} per hour; Ctrl-C ends it", err=True)
+    guide = f"docs at {endpoint.url}/docs" if isinstance(loaded, Bundle) else f"inputs and routes at {endpoint.url}"
+    typer.echo(f"{guide}; this machine costs {rate} per hour; Ctrl-C ends it", err=True)
     if around.wall_fd is not None:
         messages.say(around.wall_fd, messages.Serving(endpoint.url))
     threading.Event().wait()  # Ctrl-C ends it here, and the supervisor all that belongs to it

@@ -13,10 +13,10 @@ from lepton_ray.features.graph import Wire, Wires, side_by_side
 from lepton_ray.features.matrix import Matrix, beside
 from lepton_ray.features.numeric import raw_numbers, scaled_numbers
 from lepton_ray.features.step import State, Step
-from lepton_ray.features.text import FOR_LINEAR, FOR_TREES, weighted_grams
+from lepton_ray.features.text import FOR_LINEAR, FOR_TREES, raw_texts, weighted_grams
 from lepton_ray.table.schema import Kind, Schema
 
-View = Literal["tree", "linear"]
+View = Literal["tree", "linear", "text"]
 
 
 def chain(*steps: Step) -> Step:
@@ -47,6 +47,7 @@ def for_schema(schema: Schema, view: View) -> Step:
 
     ``tree`` keeps numbers raw with NaN, categories as codes, dates as calendar parts, text as its most frequent words.
     ``linear`` has no NaN: numbers filled and scaled, one-hot levels and cycles, words and character n-grams.
+    ``text`` is ``linear`` and the texts themselves.
     """
     makers = {
         Kind.NUMBER: raw_numbers if view == "tree" else scaled_numbers,
@@ -56,4 +57,6 @@ def for_schema(schema: Schema, view: View) -> Step:
     steps = [make(schema.of(kind)) for kind, make in makers.items() if schema.of(kind)]
     if schema.of(Kind.TEXT):
         steps.append(weighted_grams(schema.of(Kind.TEXT), FOR_TREES if view == "tree" else FOR_LINEAR))
+    if view == "text" and schema.of(Kind.TEXT):
+        steps.append(raw_texts(schema.of(Kind.TEXT)))
     return chain(*steps)

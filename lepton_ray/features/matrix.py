@@ -1,4 +1,4 @@
-"""What a model reads: rows of numbers, dense and sparse side by side. It knows nothing about tables or models."""
+"""What a model reads: rows of numbers, dense and sparse side by side, and texts. Knows nothing about models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -23,6 +24,7 @@ class Matrix:
         names: one name for each dense column.
         categorical: the dense columns whose numbers are codes without an order.
         groups: for the sparse part, the name and width of each run of columns.
+        texts: columns of strings as they are, null where missing, for a model that reads texts itself; or None.
     """
 
     dense: Floats
@@ -30,12 +32,15 @@ class Matrix:
     names: tuple[str, ...] = ()
     categorical: tuple[int, ...] = ()
     groups: tuple[tuple[str, int], ...] = ()
+    texts: pa.Table | None = None
 
     def __post_init__(self) -> None:
         if self.dense.ndim != 2 or len(self.names) != self.dense.shape[1]:
             raise ValueError(f"names must match the dense columns, but got {len(self.names)} for {self.dense.shape}")
         if self.sparse is not None and self.sparse.shape[0] != len(self):
             raise ValueError(f"sparse must have {len(self)} rows, but got {self.sparse.shape[0]}")
+        if self.texts is not None and self.texts.num_rows != len(self):
+            raise ValueError(f"texts must have {len(self)} rows, but got {self.texts.num_rows}")
 
     def __len__(self) -> int:
         return int(self.dense.shape[0])
@@ -47,7 +52,8 @@ class Matrix:
     def rows(self, index: NDArray[Any] | slice) -> Matrix:
         """Pick rows by position, boolean mask or slice."""
         picked = None if self.sparse is None else self.sparse[index]
-        return Matrix(self.dense[index], picked, self.names, self.categorical, self.groups)
+        texts = None if self.texts is None else self.texts.take(np.arange(len(self))[index])
+        return Matrix(self.dense[index], picked, self.names, self.categorical, self.groups, texts)
 
 
 def beside(parts: Sequence[Matrix], n_rows: int) -> Matrix:
@@ -64,7 +70,9 @@ def beside(parts: Sequence[Matrix], n_rows: int) -> Matrix:
     if crossed:
         joined = crossed[0] if len(crossed) == 1 else sparse.csr_matrix(sparse.hstack(crossed, format="csr"))
     groups = tuple(group for part in parts for group in part.groups)
-    return Matrix(np.ascontiguousarray(dense), joined, names, tuple(categorical), groups)
+    columns = {name: part.texts[name] for part in parts if part.texts is not None for name in part.texts.column_names}
+    texts = pa.table(columns) if columns else None
+    return Matrix(np.ascontiguousarray(dense), joined, names, tuple(categorical), groups, texts)
 
 
 def indicator(cells: NDArray[np.int32], width: int) -> sparse.csr_matrix:

@@ -62,11 +62,37 @@ def weighted_grams(columns: Sequence[str], weighing: Weighing) -> Step:
                     _weighted(_grams(text, sort), known[name][sort], text.n_texts, weighing.length) for text in pieces
                 ]
                 parts.append(sparse.vstack(done, format="csr"))
-                groups.append((f"{name} ({sort})", parts[-1].shape[1]))
+                groups.append((_group(name, sort), parts[-1].shape[1]))
         joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"))
         return Matrix(np.empty((block.num_rows, 0)), joined, groups=tuple(groups))
 
     return Step("text", init, merge, apply, seal)
+
+
+def raw_texts(columns: Sequence[str]) -> Step:
+    """The texts themselves; nothing is learned, and a model that reads them learns to."""
+
+    def nothing(*_: object) -> State:
+        return {"sealed": True}
+
+    def apply(state: State, block: pa.Table) -> Matrix:
+        return Matrix(np.empty((block.num_rows, 0)), texts=block.select(list(columns)))
+
+    return Step("raw text", nothing, nothing, apply, nothing)
+
+
+def without_grams(X: Matrix) -> Matrix:
+    """Return the rows without the n-grams of the texts that they hold themselves."""
+    if X.sparse is None or X.texts is None:
+        return X
+    grams = {_group(name, sort) for name in X.texts.column_names for sort, _ in FOR_LINEAR.widths}
+    kept = np.repeat([name not in grams for name, _ in X.groups], [width for _, width in X.groups])
+    groups = tuple(group for group in X.groups if group[0] not in grams)
+    return Matrix(X.dense, X.sparse[:, kept] if kept.any() else None, X.names, X.categorical, groups, X.texts)
+
+
+def _group(name: str, sort: str) -> str:
+    return f"{name} ({sort})"
 
 
 def _pieces(column: pa.ChunkedArray) -> list[pa.ChunkedArray]:

@@ -15,9 +15,9 @@ from lepton_ray.features.matrix import Floats
 ROWS = 64
 
 
-def by_blocks(function: Callable[[Floats], Floats], rows: Floats) -> Floats:
-    """Apply a row-wise function of (n, d) -> (n, k) to 64 rows at a time, the last block filled up with zeros."""
-    padded = np.zeros((max(-(-len(rows) // ROWS), 1) * ROWS, rows.shape[1]))
+def by_blocks(function: Callable[[Floats], Floats], rows: Floats, *, at_once: int = ROWS) -> Floats:
+    """Apply a row-wise function of (n, d) -> (n, k) to so many rows at a time, the last block filled up with zeros."""
+    padded = np.zeros((max(-(-len(rows) // at_once), 1) * at_once, rows.shape[1]))
     padded[: len(rows)] = rows
-    done = [function(padded[start : start + ROWS]) for start in range(0, len(padded), ROWS)]
+    done = [function(padded[start : start + at_once]) for start in range(0, len(padded), at_once)]
     return np.concatenate(done)[: len(rows)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_ray.features.chain import View
 from lepton_ray.features.graph import Wire, Wires
 from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.table.schema import Kind, Problem, Task
@@ -81,10 +82,12 @@ class Family(Protocol):
         weighted: whether it obeys row weights; where not, it is left out of a search with them.
         exports: over columns of which kinds its models can be drawn as ONNX (they are ``Drawable``); none: not at all.
         wish: optional, a ``models.wish.Wish``: what a node needs to carry out its trials.
+        pace: optional, about how many seconds a step of its work takes on one core: its forecast, where no trial of it
+            has been recorded.
     """
 
     name: str
-    view: Literal["tree", "linear"]
+    view: View
     tasks: frozenset[Task]
     weighted: bool
     exports: frozenset[Kind]
@@ -98,7 +101,10 @@ class Family(Protocol):
         ...
 
     def work(self, config: Config, problem: Problem, n_rows: int, n_columns: int) -> float:
-        """Return about how many steps fitting and judging take, above 0; only ratios within the family matter."""
+        """Return about how many steps fitting and judging take, above 0; only ratios within the family matter.
+
+        A text counts for as many columns as it has bytes.
+        """
         ...
 
     def fit(

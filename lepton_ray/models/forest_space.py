@@ -12,7 +12,7 @@ from lepton_ray.table.schema import Problem, Task
 _FEW = 1_500  # rows for each class, up to which leaves of one row do no harm
 _MOST = 300  # trees, where the validation rows do not say that fewer are enough
 _WIDE = 20  # columns from which trying all of them for each split is dear
-_STORED = 200_000_000  # bytes of a forest at most
+_STORED = 300_000_000  # bytes of a forest at most
 _SORTED, _CUT = 8_000_000, 40_000_000  # rows x columns tried x levels of a tree that takes half a second: measured
 
 DEFAULTS: Config = {"trees": 100, "min_leaf": 1, "shrink": 5.0, "criterion": "gini", "target": "plain", "power": 1.0}
@@ -57,11 +57,12 @@ def portfolio(problem: Problem, n_rows: int, n_columns: int, *, random: bool) ->
             {"shrink": 10.0, "max_features": 0.3, "min_leaf": 4},
         ]
     else:
+        few: Config = {"trees": 100}  # that leaves can be of one row: what rows that repeat, or nearly, ask for
         chosen = [
             {"shrink": 20.0, "max_features": 0.5 if random else "sqrt", "min_leaf": 3},
+            {"shrink": 5.0 if random else 1.0, "max_features": 0.5 if random else 0.3, "criterion": "entropy"} | few,
             {"shrink": 50.0, "max_features": 0.5 if random else 0.3, "min_leaf": 2},
             {"shrink": 20.0, "max_features": 0.8 if random else 0.5, "min_leaf": 8, "criterion": "entropy"},
-            {"shrink": 5.0, "max_features": 0.7 if random else 0.3},
         ]
     return [chosen[0], *({"trees": _MOST} | config for config in chosen[1:])]
 

@@ -7,7 +7,6 @@ to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,15 +18,15 @@ from lepton_ray.features.matrix import Floats, Matrix
 from lepton_ray.models.blocks import by_blocks
 from lepton_ray.models.constant import ConstantFamily
 from lepton_ray.models.family import Batch, Config, Model, Stop
+from lepton_ray.models.goal import Lesson, Test, judge_of, loss_of, meaning_of, said, weight_of
 from lepton_ray.models.meaning import Meaning
 from lepton_ray.models.mlp_forward import Arrays, drawn_scores, effects, scores
 from lepton_ray.models.mlp_rows import Inputs, Reading, reading_of
 from lepton_ray.models.mlp_space import network_work, portfolio, sampled, settled
 from lepton_ray.models.stored import read_model, write_model
-from lepton_ray.models.target import needs_mean, scale_for
+from lepton_ray.models.target import needs_mean
 from lepton_ray.models.threads import one_thread
 from lepton_ray.table.schema import Kind, Problem, Task
-from lepton_ray.training.metrics import METRICS
 
 _TO_SEE_SHARES = 4096  # rows
 
@@ -115,16 +114,16 @@ class MLPFamily:
         seed: int,
         threads: int,
     ) -> Model:
-        from lepton_ray.models.mlp_fit import Lesson, Test, fit_network  # imports torch
+        from lepton_ray.models.mlp_fit import fit_network  # imports torch
 
         batch = train.counted()
         if len(np.unique(batch.y)) == 1:
             return ConstantFamily().fit(batch, None, {}, problem=problem, stop=stop, seed=seed, threads=threads)
         settings = settled(config, problem, len(batch))
-        reading, meaning = reading_of(batch.X), _meaning(batch, problem, settings["target"])
+        reading, meaning = reading_of(batch.X), meaning_of(batch, problem, settings["target"])
         inputs, judged = reading.inputs(batch.X), meaning.judgeable(valid)
-        weight, loss = _weight(batch, problem, meaning), _loss(problem, meaning)
-        test = None if judged is None else Test(reading.inputs(judged.X), _judge(judged, problem, meaning))
+        weight, loss = weight_of(batch, problem, meaning), loss_of(problem, meaning)
+        test = None if judged is None else Test(reading.inputs(judged.X), judge_of(judged, problem, meaning))
         arrays, epochs = fit_network(
             Lesson(inputs, meaning.target(batch.y), weight / weight.mean(), loss),
             test,
@@ -150,37 +149,6 @@ class MLPFamily:
         reading = Reading.from_facts(facts["reading"], arrays.pop("knots"), arrays.pop("places"))
         meaning = Meaning.from_facts(facts["meaning"])
         return MLPModel(reading, arrays, facts["bend"], meaning, facts["epochs"], facts["shares"])
-
-
-def said(meaning: Meaning, found: Floats) -> Floats:
-    """Return what scores mean; a value is not followed beyond those of the training rows."""
-    return meaning.prediction(found if meaning.scale is None else meaning.scale.within(found))
-
-
-def _meaning(batch: Batch, problem: Problem, target: str) -> Meaning:
-    if problem.task is not Task.REGRESSION:
-        return Meaning.of(batch, problem, None)
-    return Meaning(scale_for(np.asarray(batch.y, dtype=np.float64), batch.weights(), target))
-
-
-def _weight(batch: Batch, problem: Problem, meaning: Meaning) -> Floats:
-    """Return the rows' weights; a relative error is an absolute one of rows that weigh the inverse of their value."""
-    if problem.metric != "mape" or meaning.scale is None or meaning.scale.log:
-        return batch.weights()
-    size = np.abs(np.asarray(batch.y, dtype=np.float64))
-    return np.asarray(batch.weights() / np.maximum(size, max(float(np.quantile(size, 0.01)), 1e-9)), dtype=np.float64)
-
-
-def _loss(problem: Problem, meaning: Meaning) -> str:
-    if meaning.scale is not None:
-        return "square" if needs_mean(problem) else "absolute"
-    return "two" if meaning.n_scores == 1 else "many"
-
-
-def _judge(valid: Batch, problem: Problem, meaning: Meaning) -> Callable[[Floats], float]:
-    """Return how wrong scores of these rows are; for classes by log_loss whatever the metric, as in LightGBM."""
-    metric = METRICS[problem.metric if problem.task is Task.REGRESSION else "log_loss"]
-    return lambda found: metric.error(valid.y, said(meaning, found), valid.weight)
 
 
 def _shares(reading: Reading, arrays: Arrays, inputs: Inputs, names: tuple[str, ...]) -> dict[str, float]:

@@ -22,6 +22,7 @@ import math
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self, final
 
@@ -307,6 +308,8 @@ def _write_whole(path: str, line: bytes) -> None:
             os.close(descriptor)
         os.replace(sibling, path)
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(sibling)
         raise _unwritable(path, error) from None
 
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ JUDGING_SHARE, LONGEST_JUDGING_SECONDS = 0.15, 3.0
 """Of a lease: kept for predicting, judging and sealing, which nothing interrupts."""
 KEEP_SECONDS = 0.2
 """Of a refit's lease: kept for writing the model."""
+FAR_ENOUGH = 0.8
+"""Of its rounds or trees: a refit that its lease cuts here is worth more for its rows than it lacks."""
 
 TIMINGS = 3
 
@@ -73,6 +75,10 @@ class Part:
         with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
             weight = arrays["weight"] if "weight" in arrays.files else None
             return cls(table, arrays["y"], weight, arrays["usable"], arrays["folds"])
+
+
+Said = tuple[Part, np.ndarray]
+"""Rows that a model was asked about, and its predictions of them, (n,) or (n, k)."""
 
 
 def open_bench(args: dict[str, Any]) -> "LateBench":
@@ -124,8 +130,8 @@ class Bench:
         self._matrices: dict[tuple[str, View], Matrix] = {}
 
     def run(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
-        """Carry out {"kind": "trial" | "refit" | "seal", …}; times are seconds since the run's start."""
-        kinds = {"trial": self._trial, "refit": self._refit, "seal": self._seal_blend}
+        """Carry out {"kind": "trial" | "refit" | "seal" | "warm", …}; times are seconds since the run's start."""
+        kinds = {"trial": self._trial, "refit": self._refit, "seal": self._seal_blend, "warm": self._warm}
         return kinds[task["kind"]](task, lease)
 
     def now(self) -> float:
@@ -252,9 +258,19 @@ class Bench:
             seed=self.seed,
             threads=task["threads"],
         )
-        complete = not stop()
+        complete = not stop() or come_to(model.effort, task["effort"]) >= FAR_ENOUGH
         keep(model, home_of(self.scratch, name, trial.id))
         return {"complete": complete, "rows": len(rows)}
+
+    def _warm(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
+        """Import what these families need, and lay out what their refits read."""
+        for name in task["families"]:
+            if self._stop(lease, kept=0.0)():
+                break
+            view = family_named(name, imports=True).view
+            for part in ("dev",) if self.held is None else ("dev", "all"):
+                self._matrix(view, part)
+        return {}
 
     def _seal_blend(self, task: dict[str, Any], lease: Lease) -> dict[str, Any]:
         """Seal models that lie on disk as one bundle, scored on the rows held out or with the score that is given."""
@@ -288,28 +304,28 @@ class Bench:
     def _place(self, name: str) -> Path:
         return self.scratch / "predictions" / f"{name}.npy"
 
-    def _said(self, name: str, blend: Blend, known: np.ndarray | None = None) -> np.ndarray | None:
-        """Predictions of the rows held out, which are kept as ``name``; None without such rows."""
+    def _said(self, name: str, blend: Blend, known: np.ndarray | None = None) -> Said | None:
+        """What it says of the rows held out, which is kept as ``name``; None without such rows."""
         if self.held is None:
             return None
         said = blend.predict(self.held.table) if known is None else known
         prediction = checked(said, len(self.held.y), self.problem)
         np.save(self._place(name), prediction)
-        return prediction
+        return self.held, prediction
 
-    def _held_out(self, said: np.ndarray | None, *, fallback: float) -> dict[str, Any]:
+    def _held_out(self, said: Said | None, *, fallback: float) -> dict[str, Any]:
         """The score on rows that no decision sees; without such rows, or a score of them, the folds' own."""
         by_folds = {"score": fallback, "interval": None, "how": "cross_validation", "rows": len(self.dev.y)}
-        if self.held is None or said is None:
+        if said is None:
             return by_folds
-        metric = METRICS[self.problem.metric]
-        score = metric.score(self.held.y, said, self.held.weight)
+        metric, (held, prediction) = METRICS[self.problem.metric], said
+        score = metric.score(held.y, prediction, held.weight)
         if not np.isfinite(score):
             return by_folds
         rng = np.random.default_rng(self.seed)
-        ends = bootstrap_interval(metric, self.held.y, said, rng=rng, weight=self.held.weight, level=0.95)
+        ends = bootstrap_interval(metric, held.y, prediction, rng=rng, weight=held.weight, level=0.95)
         interval = [float(end) for end in ends] if np.isfinite(ends).all() else None
-        return {"score": float(score), "interval": interval, "how": self.how, "rows": len(self.held.y)}
+        return {"score": float(score), "interval": interval, "how": self.how, "rows": len(held.y)}
 
     def _decided(self, folds: Sequence[Fold]) -> dict[str, Any]:
         """See ``decided_by``."""
@@ -350,6 +366,12 @@ def row_seconds(blend: Blend, clean: pa.Table) -> float:
         blend.predict(row)
         taken.append(time.perf_counter() - before)
     return min(taken)
+
+
+def come_to(effort: Mapping[str, Any], wanted: Mapping[str, Any]) -> float:
+    """The share of the rounds, trees or epochs that a fit was to come to, 0 where it counts none."""
+    counted = [name for name, value in wanted.items() if isinstance(value, int) and value > 0]
+    return min((effort.get(name, 0) / wanted[name] for name in counted), default=0.0)
 
 
 def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, Any]:

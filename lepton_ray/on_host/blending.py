@@ -75,6 +75,12 @@ class Recipe:
         return tempered(self._blended(), self.temperature) if self.problem.classes else self._blended()
 
     @cached_property
+    def believed(self) -> float:
+        """The score that the search takes it to have, out of fold on the rows that it was chosen by; NaN where these do
+        not define it."""
+        return float(self.judged.score(METRICS[self.problem.metric], self.predictions, np.arange(len(self.rows))))
+
+    @cached_property
     def decided(self) -> dict[str, Any]:
         """What ``rows`` decide, see ``bench.decided_by``."""
         return decided_by(self.problem, self.value, self.judged.y, self.predictions)
@@ -139,13 +145,22 @@ def _rivals(own: OutOfFold, outcomes: Sequence[Outcome], scratch: Path) -> dict[
 
 
 def as_sealed(problem: Problem, part: Part, outcome: Outcome, scratch: Path, value: Value | None) -> Recipe:
-    """One trial as the search sealed it; where it was cut short, by what it said of the rows that it came to."""
+    """One trial as the search sealed it; where it was cut short, by what it said of the rows that it came to.
+
+    Raises:
+        EnvironmentFault: what it said of them is gone.
+    """
     path = path_of(scratch, outcome.trial.id)
     whole = out_of_fold(path)
     if whole is not None:
         rows, said, repeats = whole.rows, whole.mean, len(whole.predictions)
     else:
         folds, repeats = load_folds(path), 1
+        if not folds:
+            raise EnvironmentFault(
+                f"What the trial {outcome.trial.id} said of the rows is gone from {path.parent}.",
+                "Let nobody remove anything of a run that is under way; its best bundle so far is whole.",
+            )
         rows = np.concatenate([fold.rows for fold in folds])
         said = np.concatenate([fold.prediction for fold in folds])
     judged, parts = judged_rows(part, rows), {outcome.trial.id: said}

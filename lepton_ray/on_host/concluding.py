@@ -3,23 +3,26 @@
 It knows nothing about reports, endpoints or where the workers come from.
 """
 
+import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from lepton_ray.bundle.manifest import Manifest
+from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, MoneyError, SearchError
 from lepton_ray.money.receipt import FINISH
 from lepton_ray.on_host import blending, finishing
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.fits import SEARCH, home_of
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.sealing import Sealer
-from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.on_host.worker_client import Hand
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import DONE, PARTIAL, Outcome
 
-Hire = Callable[[int, float], Sequence[Worker]]
+Hire = Callable[[int, float], Sequence[Hand]]
 """How many refits may follow, and the seconds that one of each member is expected to take, to the workers that are to
 carry them out."""
 
@@ -33,23 +36,25 @@ def conclude(
     *,
     hire: Hire,
     until: float,
+    cores: int = 1,
 ) -> finishing.Finished:
     """Blend the champion with what goes well with it, refit as far as ``until`` allows, and seal.
 
     Args:
         champion: the best trial, whose bundle is sealed already; it stays where nothing better can be made in time.
+        cores: that the refits may take.
     """
     problem, scratch = prepared.plan.problem, course.folder.scratch
 
     def seconds(outcome: Outcome) -> float:
         return finishing.refit_seconds(desk.fit_seconds(outcome))
 
-    def book(outcome: Outcome, part: str, started: float, complete: bool) -> None:
+    def book(refit: finishing.Refit, complete: bool) -> None:
         course.meter.trial(
-            f"{outcome.trial.id}-{part}",
-            started=started,
-            cpus=1,
-            family=outcome.trial.family,
+            f"{refit.outcome.trial.id}-{refit.part}",
+            started=refit.started,
+            cpus=refit.threads,
+            family=refit.outcome.trial.family,
             driver="host",
             outcome=DONE if complete else PARTIAL,
             stage=FINISH,
@@ -87,8 +92,24 @@ def conclude(
         seconds=seconds,
         until=until,
         trials=desk.tried(),
+        cores=cores,
         book=book,
     )
+
+
+def no_model(course: Course, outcomes: Sequence[Outcome]) -> LeptonError:
+    """Why there is none."""
+    if course.asked_to_stop.is_set():
+        return Interrupted("You asked to stop before any model was there.", "Run it again.")
+    reasons = sorted({f"{outcome.trial.family}: {outcome.reason}" for outcome in outcomes if outcome.reason})
+    full = [reason for reason in reasons if os.strerror(errno.ENOSPC) in reason]
+    if full:
+        return EnvironmentFault(f"No model could be kept: {full[0][:300]}", "Free some space, or give another --out.")
+    if reasons:
+        return SearchError(
+            f"No model could be fitted ({'; '.join(reasons)[:400]}).", "See trials.jsonl in the run's folder."
+        )
+    return MoneyError("The wall came before the first model.", "Give a larger --budget or a later --deadline.")
 
 
 def rows_of(prepared: Prepared) -> finishing.Rows:

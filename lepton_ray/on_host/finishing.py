@@ -7,7 +7,7 @@ is. No step here chooses by a held-out score. It knows nothing about Ray, report
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.blending import Recipe
 from lepton_ray.on_host.fits import SEARCH, home_of
 from lepton_ray.on_host.sealing import Sealer
-from lepton_ray.on_host.worker_client import Worker
+from lepton_ray.on_host.worker_client import Hand
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.trial import Outcome
 
@@ -26,7 +26,15 @@ REFIT = 1.25
 1.0 where rounds are judged one by one, 1.5 where they are not."""
 WORTH_BEGINNING = 0.8
 """Of what a refit is expected to take: it is begun where this much is left."""
-SEAL_SECONDS = 0.5
+LONGEST_SEAL_SECONDS = 1.5
+"""Of what one member is expected to add."""
+WRITING_SECONDS = 0.25
+"""What each member adds to writing a blend whose score is known: 0.4 s for five, 0.8 for three with a forest."""
+LATE_SECONDS = 0.3
+"""After the time of a refit nobody waits longer for it, where another worker can seal what there is."""
+PER_THREAD = 0.7
+"""What each further thread adds to a refit, where a core of its own adds 1."""
+SEALING_LATE_SECONDS = 0.5
 POLL_SECONDS = 0.05
 NOTES = {
     "all": "The score was measured on rows held out; the model itself was fitted again on all rows.",
@@ -39,8 +47,20 @@ NOTES = {
 Facts = dict[str, Any]
 Fits = dict[str, set[str]]
 """For "search", "dev" and "all": the trials of which there is a model that was fitted so."""
-Book = Callable[[Outcome, str, float, bool], None]
-"""Told of each refit that ended: of which trial, on which part, begun when, and whether it came to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """A member that is being fitted again on a part, "dev" or "all", since ``started``."""
+
+    part: str
+    outcome: Outcome
+    started: float
+    threads: int
+
+
+Book = Callable[[Refit, bool], None]
+"""Told of each refit that ended, and whether it came to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +115,18 @@ def refit_seconds(fit_seconds: float) -> float:
     return REFIT * fit_seconds
 
 
+def seal_seconds(outcome: Outcome) -> float:
+    """What this trial's model is expected to add to scoring and sealing a blend: as long as the trial went on after its
+    fits."""
+    begun = None if outcome.node else outcome.fit_started  # another machine's clock is of no use
+    before = 0.0 if begun is None else max(0.0, begun - outcome.started)
+    return min(LONGEST_SEAL_SECONDS, max(0.0, outcome.seconds - before - outcome.fitting))
+
+
 def finish(
     recipe: Recipe,
     sealed_before: Recipe,
-    workers: Sequence[Worker],
+    workers: Sequence[Hand],
     sealer: Sealer,
     clock: Callable[[], float],
     *,
@@ -108,13 +136,14 @@ def finish(
     seconds: Callable[[Outcome], float],
     until: float,
     trials: int,
-    book: Book = lambda outcome, part, started, complete: None,
+    cores: int = 1,
+    book: Book = lambda refit, complete: None,
 ) -> Finished:
     """Seal the blend as the search fitted it, fit it again as far as ``until`` allows, and seal what there is then.
 
     Args:
         sealed_before: the trial whose bundle the search left; it stays where no member of the blend is there in time.
-        workers: they share the refits.
+        workers: they share the refits, and ``cores`` the workers.
         rung: on which the trial was judged whose bundle the search left.
         seconds: what fitting a trial's model again is expected to take, see ``refit_seconds``.
     """
@@ -132,11 +161,17 @@ def finish(
     names = [one.trial.id for one, _ in recipe.members]
     there: Fits = {SEARCH: {name for name in names if home_of(scratch, SEARCH, name).exists()}}
     ending = _Ending(recipe, rows, rung, scratch, left, workers, sealer, clock, until, trials)
-    if clock() + SEAL_SECONDS <= until:
+    sealing = sum(seal_seconds(one) for one, _ in recipe.members)
+    if clock() + sealing <= until:
         ending.seal(SEARCH, there, (SEARCH,))
     waiting = _wanted(recipe, rows, there[SEARCH])
-    there |= _fitted(workers, clock, waiting, until - 2 * SEAL_SECONDS, seconds=seconds, book=book)
-    ending.seal("dev", there, ("dev", SEARCH))
+    written = WRITING_SECONDS * len(recipe.members)
+    scored = written + (sealing if rows.held else 0.0)
+    ends = {"dev": until - scored - (written if rows.final == "all" else 0.0)}
+    ends |= {"all": until - written - (0.0 if there[SEARCH] else scored)} if rows.final == "all" else {}
+    there |= _Refits(workers, cores, clock, waiting, ends, seconds, book).carried_out()
+    if rows.final == "dev" or not there[SEARCH] or clock() + scored + written <= until:
+        ending.seal("dev", there, ("dev", SEARCH))
     if rows.final == "all":
         ending.seal("all", there, ("all", "dev", SEARCH), measured=ending.latest)
     return ending.latest if ending.latest is not left else replace(left, importances=_told_by(sealer))
@@ -174,7 +209,7 @@ class _Ending:
     rung: Rung
     scratch: Path
     latest: Finished
-    workers: Sequence[Worker]
+    workers: Sequence[Hand]
     sealer: Sealer
     clock: Callable[[], float]
     until: float
@@ -192,8 +227,10 @@ class _Ending:
         if name not in fits.values():
             return
         kept, held_out = self.recipe.only(fits), None if measured is None else measured.held_out
-        worker = next((one for one in self.workers if one.ready_within(0.0)), self.workers[0])
-        lease = Lease(f"{kept.winner.trial.id}-seal", self.clock(), max(self.until, self.clock()) + SEAL_SECONDS)
+        worker = _free(self.workers)
+        lease = Lease(
+            f"{kept.winner.trial.id}-seal", self.clock(), max(self.until, self.clock()) + SEALING_LATE_SECONDS
+        )
         answer = _sealed(kept, name, fits, held_out, worker=worker, lease=lease)
         if answer is None:
             return
@@ -241,49 +278,75 @@ def _wanted(recipe: Recipe, rows: Rows, kept: set[str]) -> list[tuple[str, Outco
     return [*missing, *[("all", one) for one in members], *better]
 
 
-def _fitted(
-    workers: Sequence[Worker],
-    clock: Callable[[], float],
-    waiting: list[tuple[str, Outcome]],
-    until: float,
-    *,
-    seconds: Callable[[Outcome], float],
-    book: Book,
-) -> Fits:
-    """The refits that came to their end; one is begun where it may, by the first worker that is there."""
+@dataclass(slots=True)
+class _Refits:
+    """The refits that are wanted, and who carries them out.
 
-    def fits(outcome: Outcome) -> bool:
-        return clock() + WORTH_BEGINNING * seconds(outcome) <= until
+    Attributes:
+        until: part -> when the last refit on it must have ended.
+    """
 
-    running: dict[int, tuple[str, Outcome, float]] = {}
-    done: Fits = {}
-    while True:
-        for at, worker in enumerate(workers):
-            if at in running or not worker.ready_within(0.0):
-                continue
-            fitting = [entry for entry in waiting if fits(entry[1])]
-            if fitting:
-                part, outcome = fitting[0]
-                waiting.remove(fitting[0])
-                running[at] = part, outcome, clock()
-                task = {"kind": "refit", "rows": part, "threads": 1, **_member(outcome)}
-                worker.submit(task, Lease(f"{outcome.trial.id}-{part}", clock(), until))
-        if not running and not any(fits(outcome) for _, outcome in waiting):
-            return done
-        if not running:
-            workers[0].ready_within(POLL_SECONDS)
-        for at, (part, outcome, started) in list(running.items()):
-            ended = workers[at].poll(POLL_SECONDS)
-            if ended is not None:
-                del running[at]
-                complete = ended.value is not None and bool(ended.value["complete"])
-                book(outcome, part, started, complete)
-                if complete:
-                    done.setdefault(part, set()).add(outcome.trial.id)
+    workers: Sequence[Hand]
+    cores: int
+    clock: Callable[[], float]
+    waiting: list[tuple[str, Outcome]]
+    until: Mapping[str, float]
+    seconds: Callable[[Outcome], float]
+    book: Book
+    running: dict[int, Refit] = field(default_factory=dict)
+
+    def carried_out(self) -> Fits:
+        """Those that came to their end; one is begun where it may, by the first worker that is there."""
+        done: Fits = {}
+        while True:
+            for at, worker in enumerate(self.workers):
+                if at not in self.running and worker.ready_within(0.0) and (refit := self._next()) is not None:
+                    self.waiting.remove((refit.part, refit.outcome))
+                    self.running[at] = refit
+                    name, kind = f"{refit.outcome.trial.id}-{refit.part}", {"kind": "refit", "rows": refit.part}
+                    task = {**kind, "threads": refit.threads, **_member(refit.outcome)}
+                    worker.submit(task, Lease(name, refit.started, self.until[refit.part]))
+            if not self.running:
+                if not any(self._fits(entry, self.cores) for entry in self.waiting):
+                    return done
+                self.workers[0].ready_within(POLL_SECONDS)
+            for at, refit in list(self.running.items()):
+                ended = self.workers[at].poll(POLL_SECONDS)
+                if ended is not None:
+                    del self.running[at]
+                    complete = ended.value is not None and bool(ended.value["complete"])
+                    self.book(refit, complete)
+                    if complete:
+                        done.setdefault(refit.part, set()).add(refit.outcome.trial.id)
+            if 0 < len(self.running) < len(self.workers) and self.clock() > max(self.until.values()) + LATE_SECONDS:
+                for refit in self.running.values():
+                    self.book(refit, False)
+                return done
+
+    def _next(self) -> Refit | None:
+        """The most wanted that fits on its share of the free cores; with none under way, on all of them."""
+        free = max(1, self.cores - sum(one.threads for one in self.running.values()))
+        takers = min(len(self.waiting), len(self.workers) - len(self.running))
+        for threads in (max(1, free // max(1, takers)), *(() if self.running else (free,))):
+            for part, outcome in self.waiting:
+                if self._fits((part, outcome), threads):
+                    return Refit(part, outcome, self.clock(), threads)
+        return None
+
+    def _fits(self, entry: tuple[str, Outcome], threads: int) -> bool:
+        part, outcome = entry
+        takes = self.seconds(outcome) / (1.0 + PER_THREAD * (threads - 1))
+        return self.clock() + WORTH_BEGINNING * takes <= self.until[part]
+
+
+def _free(workers: Sequence[Hand]) -> Hand:
+    """One that has nothing to do, of these one that is there; a refit that is late may still keep another."""
+    free = [one for one in workers if not one.busy]
+    return next((one for one in free if one.ready_within(0.0)), free[0])
 
 
 def _sealed(
-    recipe: Recipe, name: str, fits: Mapping[str, str], held_out: Facts | None, *, worker: Worker, lease: Lease
+    recipe: Recipe, name: str, fits: Mapping[str, str], held_out: Facts | None, *, worker: Hand, lease: Lease
 ) -> Facts | None:
     """Let a worker seal models that lie on disk: scored there, or with the score measured without these rows."""
     task = {

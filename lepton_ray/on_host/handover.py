@@ -27,8 +27,8 @@ from lepton_ray.report.settle import settle
 Result = dict[str, Any]
 
 KEYS = (
-    "run bundle task metric score score_interval baseline_score spent_usd budget_usd wall_seconds deadline_seconds"
-    " trials stopped_because report endpoint left_out onnx"
+    "run bundle task metric score score_interval baseline_score believed_score spent_usd budget_usd wall_seconds"
+    " deadline_seconds trials stopped_because report endpoint left_out onnx"
 ).split()
 
 
@@ -88,8 +88,9 @@ def close_service(wall: Wall, opened: float, now: float) -> Books:
 def final_result(sealed: Result, wall: Wall, books: Books, verdict: Verdict, endpoint: str | None) -> Result:
     """Complete what the driver sealed with what only the end knows."""
     result = dict.fromkeys(KEYS) | sealed | {"run": wall.run} | _costs(wall, books)
-    if verdict.stopped_because is not None:
-        result["stopped_because"] = verdict.stopped_because
+    because = verdict.stopped_because or (verdict.fault and verdict.fault.what)
+    if because is not None:
+        result["stopped_because"] = because
     if endpoint is not None:
         result["endpoint"] = endpoint
     return result
@@ -123,6 +124,7 @@ def summary(result: Result) -> str:
     spent, wall = f"${result['spent_usd']:.6f}", duration_text(result["wall_seconds"])
     lines = {
         "score": score,
+        "believed": _belief(result),
         "bundle": result["bundle"],
         "spent": spent if result["budget_usd"] is None else f"{spent} of ${result['budget_usd']:.6f}",
         "time": wall
@@ -181,6 +183,15 @@ def _costs(wall: Wall, books: Books) -> Result:
         "wall_seconds": round(books.seconds, 3),
         "deadline_seconds": wall.deadline_seconds,
     }
+
+
+def _belief(result: Result) -> str | None:
+    """What the search took the score to be, and how far that was from what was measured."""
+    believed, score = result.get("believed_score"), result["score"]
+    if not isinstance(believed, int | float) or not isinstance(score, int | float):
+        return None
+    gap = f"{_number(abs(believed - score))} {'more' if believed > score else 'less'} than measured"
+    return f"{_number(believed)} by the search, {gap if believed != score else 'as measured'}"
 
 
 def _number(value: Any) -> str:

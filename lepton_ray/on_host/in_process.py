@@ -6,9 +6,10 @@ Nothing is killed here: a trial is asked to come back when its lease ends. It kn
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import UnsupportedOperation
 from math import inf
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lepton_ray.bundle.carried import Carried
 from lepton_ray.errors import SearchError
@@ -29,7 +30,7 @@ from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.on_host.short_lived import short_lived_folder
 from lepton_ray.on_host.worker_client import Outcome as Ended
-from lepton_ray.on_host.worker_client import Status, Worker
+from lepton_ray.on_host.worker_client import Status
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import Outcome
 from lepton_ray.spec import RunSpec, Surroundings
@@ -112,8 +113,20 @@ class Here:
         self._latest = latest
         self._given: tuple[dict[str, Any], Lease] | None = None
 
+    @property
+    def busy(self) -> bool:
+        return self._given is not None
+
+    @property
+    def ready(self) -> bool:
+        return True
+
     def ready_within(self, timeout: float) -> bool:
         return True
+
+    def fileno(self) -> int:
+        """Raise, as a stream without a descriptor does: nobody waits for this process but itself."""
+        raise UnsupportedOperation("fileno")
 
     def submit(self, task: dict[str, Any], lease: Lease) -> None:
         self._given = task, lease
@@ -158,7 +171,7 @@ def search(
         kept = min(KEPT_SHARE * budget.wall_seconds, LONGEST_KEPT_SECONDS)
         slack = min(SLACK_SHARE * budget.wall_seconds, LONGEST_SLACK_SECONDS)
         desk = open_desk(course, prepared, sealer, kept=kept, probed=not endless)
-        here = cast(Worker, Here(Bench(course.folder.scratch), None if endless else budget.wall_seconds - kept))
+        here = Here(Bench(course.folder.scratch), None if endless else budget.wall_seconds - kept)
 
         def hand_over() -> bool:
             trials = [outcome.trial for outcome in desk.outcomes()]
@@ -169,7 +182,7 @@ def search(
             return elsewhere is not None and best is not None and best.trial.family != "constant"
 
         course.meter.enter("search")
-        host_search.run(desk, here, course.clock, threads=1, hand_over=hand_over)
+        host_search.run(desk, [here], course.clock, threads=1, hand_over=hand_over)
         if elsewhere is not None:
             elsewhere(course, desk)
         course.meter.enter("finish")
@@ -194,7 +207,7 @@ def _course(spec: RunSpec, around: Surroundings, budget: Budget, place: Path, *,
     return Course(spec, around, budget, folder, meter, Silent(), None)
 
 
-def _finish(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, here: Worker, *, until: float) -> Outcome:
+def _finish(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, here: Here, *, until: float) -> Outcome:
     """Blend the best and fit them again on all rows, as far as ``until`` allows; leave it in the course's folder."""
     champion = desk.best()
     if champion is None:

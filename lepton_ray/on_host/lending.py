@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lepton_ray.errors import DataError
+
 LENT_PREFIX = "lepton-table-"
 """Begins the name of the folder."""
 
@@ -26,13 +28,20 @@ def lend(given: Any, place: Path, role: str) -> str:
         path = folder / f"{role}.json"
         path.write_text(given.to_json() if isinstance(given, CleaningPlan) else json.dumps(dict(given)), "utf-8")
         return str(path)
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from lepton_ray.table.source import open_source
 
     source = open_source(given)
     path = folder / f"{source.name}.parquet"
-    pq.write_table(source.read(), path)
+    try:
+        pq.write_table(source.read(), path)
+    except pa.ArrowException as fault:
+        reason = str(fault).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{source.name} holds what a run cannot take over: {reason}.", "Make text or numbers of it, or drop it."
+        ) from None
     return str(path)
 
 

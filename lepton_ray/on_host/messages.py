@@ -115,7 +115,7 @@ def decode(line: bytes) -> Message:
         }
         message: Message = kind(**values)
         return message
-    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as fault:
         raise ValueError(f"not a message: {line[:200]!r} ({fault})") from fault
 
 

@@ -5,16 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from lepton_ray.features.grams import LONGEST
 from lepton_ray.models.family import Config, Family
 from lepton_ray.models.registry import family as family_named
 from lepton_ray.on_host import finishing
-from lepton_ray.on_host.choosing import chosen_families
-from lepton_ray.on_host.course import REPORT_SECONDS, SERVE_SECONDS, Course
+from lepton_ray.on_host.course import CORRECTING_SECONDS, SERVE_SECONDS, Course
 from lepton_ray.on_host.exporting import kept_seconds
 from lepton_ray.on_host.preparation import Prepared
 from lepton_ray.on_host.run_folder import Begun
 from lepton_ray.on_host.sealing import Sealer
+from lepton_ray.on_host.telling import chosen_of
 from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.economics import Economy, default_worth
@@ -26,11 +29,13 @@ from lepton_ray.search.records import key_of
 from lepton_ray.search.rungs import N_FOLDS, Rung, ladder, one_in
 from lepton_ray.search.title import FLOOR
 from lepton_ray.search.trial import Outcome, Trial
-from lepton_ray.table.schema import Problem
+from lepton_ray.table.schema import Kind, Problem, Schema
 from lepton_ray.training.metrics import METRICS
 
 LATE_SECONDS = 1.0
-"""How much later than its lease a trial of the last moment may come back."""
+"""How much later than its lease a trial of the last moment may come back before it is killed."""
+KEPT_LATE_SECONDS = 0.3
+"""Of that, what is kept: a lease ends early by what sealing took before. Who is later takes it from the refits."""
 LARGEST_REFIT_SHARE = 0.25
 """Of the wall: no winner of an early rung may stop the search to be fitted on all rows."""
 FIRST = ("constant", "linear")
@@ -38,18 +43,17 @@ FIRST = ("constant", "linear")
 LEADING = "lightgbm"
 FEW_MINED = 4
 """Of the mined configurations: those that come before the defaults of families that were not recorded."""
-MANY_ROWS, GROWN = 30_000, 2
+MANY_ROWS, GROWN = 30_000, 1
 """More rows than most recorded tables have can carry larger models than these did: of the leading family's own list,
 which follows the rows, so many come as early."""
-SEALS = 3
-"""Of a blend: as it is, fitted again without the rows held out, and with them. Each takes at most what the best trial
-took beside its fits."""
-BLEND_SECONDS = 0.5
-"""For choosing among the trials."""
+BLEND_SECONDS = 0.4
+"""For choosing among the trials: 0.1 s over 5,000 rows, 0.4 over 20,000."""
 AT_ONCE = 0.2
 """Of the wall: what is expected to take no longer on all rows needs no first look at a part of them."""
 MEMBERS = 3
 """Of a blend: time to fit so many again is kept, as far as the share above allows."""
+FAR_BEHIND = 1.25
+"""Times the best error."""
 TRIM_EVERY = 16
 """Trials between two looks at how much is kept of what they said."""
 
@@ -65,19 +69,33 @@ def open_desk(
     """
     problem, priors = prepared.plan.problem, course.priors or shipped_priors()
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
-    names = chosen_families(course.spec, problem.task, prepared.plan.schema, course.lacking).names
-    found = {name: family_named(name) for name in names}
+    found = {name: family_named(name) for name in chosen_of(course, prepared).names}
     n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
 
+    spaceless = {"constant"}
+
     def draw(name: str, rng: np.random.Generator, leader: Config | None) -> Config | None:
-        if name == "constant":
+        if name in spaceless:
             return None
-        drawn = found[name].sample(problem, rng)
+        try:
+            drawn = found[name].sample(problem, rng)
+        except Exception as fault:  # a user's family may raise anything
+            spaceless.add(name)
+            course.screen.say(f"! nothing more is drawn from {name}: {type(fault).__name__}: {fault}")
+            return None
         return drawn if leader is None else near(leader, drawn, rng)
 
     warm = course.warm.entries if course.warm is not None else ()
     policy = PromotionPolicy(
-        portfolio_of(priors.portfolio, found, problem, n_rows=n_rows, n_columns=n_columns, warm=warm),
+        portfolio_of(
+            priors.portfolio,
+            found,
+            problem,
+            n_rows=n_rows,
+            n_columns=n_columns,
+            warm=warm,
+            texts=len(prepared.plan.schema.of(Kind.TEXT)) == n_columns,
+        ),
         draw,
         one_in=one_in(rungs, n_rows),
         seed=course.spec.seed,
@@ -88,41 +106,47 @@ def open_desk(
     def on_outcome(outcome: Outcome) -> None:
         note_outcome(course, sealer, desk, outcome)
 
-    serving = SERVE_SECONDS if course.spec.serves else 0.0
-    reporting = REPORT_SECONDS + BLEND_SECONDS + serving + course.budget.wall_seconds - course.end + LATE_SECONDS
-    fixed = reporting + kept_seconds(course.spec) if kept is None else kept
-
-    def reserve(best: Outcome | None) -> float:
-        """What is fixed, the seals, and the refits of the best trial of each of the first few families, as far as time
-        allows."""
-        if best is None:
-            return fixed
-        sealing = SEALS * min(finishing.SEAL_SECONDS, best.seconds - best.fitting)
-        most = LARGEST_REFIT_SHARE * course.budget.wall_seconds
-        leading = [finishing.refit_seconds(desk.fit_seconds(one)) for one in _leading(desk.outcomes())]
-        likely = [seconds for seconds in leading if seconds <= most][:MEMBERS]  # others would not be begun
-        return fixed + sealing + min(max(max(likely, default=0.0), sum(likely) / course.around.cpus), most)
-
     desk = Desk(
         policy,
         course.budget,
         rungs=rungs,
         size=size_of(found, problem, rungs, prepared),
         costs=CostModel.begin(priors.costs, probe(time.perf_counter) if probed else None),
-        reserve=reserve,
+        reserve=lambda best: reserved(course, prepared, desk, best, kept),
         on_outcome=on_outcome,
         on_begin=lambda trial, now, driver, node: course.folder.log_begun(Begun(trial, driver, now, node)),
     )
     return desk
 
 
-def _leading(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The best of each family on the last rung that any has come to, the best family first: what a blend is made of."""
+def reserved(course: Course, prepared: Prepared, desk: Desk, best: Outcome | None, kept: float | None) -> float:
+    """Seconds for the end with this outcome: what is fixed, or ``kept`` instead, the refits of the best trial of each
+    of the first few families, as far as time allows, and the seals: of what is fitted again, or of what is there."""
+    serving = SERVE_SECONDS if course.spec.serves else 0.0
+    scoring = CORRECTING_SECONDS if prepared.held is None else 0.0
+    choosing = KEPT_LATE_SECONDS + BLEND_SECONDS + scoring
+    reporting = course.report_seconds + serving + course.budget.wall_seconds - course.end
+    fixed = choosing + reporting + kept_seconds(course.spec) if kept is None else kept
+    if best is None:
+        return fixed
+    most = LARGEST_REFIT_SHARE * course.budget.wall_seconds
+    expected = [(one, finishing.refit_seconds(desk.fit_seconds(one))) for one in leading(desk.outcomes())]
+    members = [entry for entry in expected if entry[1] <= most][:MEMBERS]  # others would not be begun
+    if not members:
+        return fixed + finishing.seal_seconds(best)
+    likely, seals = [seconds for _, seconds in members], sum(finishing.seal_seconds(one) for one, _ in members)
+    seals += finishing.WRITING_SECONDS * len(members)
+    return fixed + seals + min(max(max(likely), sum(likely) / course.around.cpus), most)
+
+
+def leading(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The best of each family on the last rung that any has come to, the best family first: what a blend is made of,
+    which takes none whose error is far behind."""
     usable = [one for one in outcomes if one.usable and one.trial.family != FLOOR]
     last = max((one.trial.rung for one in usable), default=0)
     ranked = sorted((one for one in usable if one.trial.rung == last), key=lambda one: -(one.error or 0.0))
-    leaders = {one.trial.family: one for one in ranked}
-    return sorted(leaders.values(), key=lambda one: one.error or 0.0)
+    leaders = sorted({one.trial.family: one for one in ranked}.values(), key=lambda one: one.error or 0.0)
+    return [one for one in leaders if (one.error or 0.0) <= FAR_BEHIND * (leaders[0].error or 0.0)]
 
 
 def economy_of(course: Course, prepared: Prepared) -> Economy | None:
@@ -145,6 +169,7 @@ def portfolio_of(
     n_rows: int,
     n_columns: int,
     warm: Sequence[tuple[str, Config]] = (),
+    texts: bool = False,
 ) -> tuple[tuple[str, Config], ...]:
     """What to try, in order: the constant, a first cheap model and the first mined one of another family, the rest that
     was mined, then the families' own lists.
@@ -153,6 +178,7 @@ def portfolio_of(
 
     Args:
         warm: what an earlier bundle was made of: tried right after the constant.
+        texts: whether there is nothing else; families that read texts come before what was mined from other tables.
     """
     listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
     if portfolio.reaches(Place(n_rows, n_columns, len(problem.classes))):
@@ -166,7 +192,9 @@ def portfolio_of(
     again = [entry for entry in warm if entry[0] in families]
     own = [entry for entry in listed if entry[0] == LEADING]
     large = own[1 : 1 + GROWN] if n_rows > MANY_ROWS else []
-    order = (*first[:1], *again, *first[1:], *lead, *large, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
+    readers = [entry for entry in defaults if texts and families[entry[0]].view == "text"]
+    start = (*first[:1], *again, *first[1:], *readers, *lead, *large)
+    order = (*start, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
     return tuple({key_of(*entry): entry for entry in order}.values())
 
 
@@ -175,7 +203,7 @@ def size_of(
 ) -> Callable[[Trial], Size]:
     """How much a trial has to do: a promotion does not repeat the folds of its parent."""
     n_rows = len(prepared.dev.y) * (N_FOLDS - 1) // N_FOLDS
-    n_columns = len(prepared.plan.schema.columns)
+    n_columns = wide_as(prepared.dev.table, prepared.plan.schema)
 
     def size(trial: Trial) -> Size:
         rung = rungs[trial.rung]
@@ -184,9 +212,22 @@ def size_of(
         if trial.parent is not None and rungs[trial.rung - 1].rows is None:
             fits -= rungs[trial.rung - 1].fits
         work = families[trial.family].work(trial.config, problem, rows, n_columns)
-        return Size(work, rows, n_columns, problem.n_outputs, fits)
+        pace = getattr(families[trial.family], "pace", None)
+        return Size(work, rows, n_columns, problem.n_outputs, fits, None if pace is None else work * float(pace))
 
     return size
+
+
+def wide_as(table: pa.Table, schema: Schema) -> int:
+    """How many columns a row takes as long as: a text counts for as many as it has bytes, the longest ones cut.
+
+    Of 60 bytes and 77 classes, linear and LightGBM models took 10 and 13 s; as one column 0.1 and 5 were forecast, as
+    61 it is 3 and 14.
+    """
+    texts = schema.of(Kind.TEXT)
+    lengths = (pc.min_element_wise(pc.binary_length(table[name].drop_null()), LONGEST) for name in texts)
+    read: int = sum(pc.sum(each).as_py() or 0 for each in lengths)
+    return len(schema.columns) - len(texts) + max(len(texts), int(read / max(table.num_rows, 1) + 0.5))
 
 
 def note_outcome(course: Course, sealer: Sealer, desk: Desk, outcome: Outcome) -> None:

@@ -7,7 +7,8 @@ nothing about trials, money or Ray.
 Rows that a plan makes equal, because it leaves out what told them apart, belong on one side too. Which columns those
 are only a plan can say; so where there are such rows, the hash is taken again without these columns, and the profile
 and the plan are made anew. What stays of the first plan is which columns do not count, and no statistic: rows change
-sides by their hash alone. Large tables are spared the second time; of them it is counted and told.
+sides by their hash alone. Large tables are spared the second time; of them it is counted and told. Folds may part equal
+rows where these are many, for the search is to find what is best on rows as they come.
 """
 
 import math
@@ -24,11 +25,11 @@ import pyarrow as pa
 from lepton_ray import datasets
 from lepton_ray.errors import DataError, UsageError
 from lepton_ray.on_host.bench import Part
+from lepton_ray.on_host.folds import folds_in_time, folds_of
 from lepton_ray.on_host.lending import lent_name
-from lepton_ray.search.rungs import N_FOLDS, REPEATED_BELOW, REPEATS
 from lepton_ray.spec import RunSpec, text_of_file
 from lepton_ray.table.checks import leak_suspects
-from lepton_ray.table.cleaning import UNKNOWN_CLASS, CleaningPlan, make_plan
+from lepton_ray.table.cleaning import LARGEST, MIN_ROWS, UNKNOWN_CLASS, CleaningPlan, make_plan
 from lepton_ray.table.column_plan import Reason
 from lepton_ray.table.hashing import hash_column, hash_rows, mix
 from lepton_ray.table.passes import (
@@ -54,10 +55,8 @@ from lepton_ray.table.source import Source
 from lepton_ray.table.splitting import (
     Census,
     Holdout,
-    fold_ids,
     key_columns,
     needs_cross_validation,
-    time_folds,
     time_plan,
 )
 
@@ -148,10 +147,15 @@ def prepare_blocks(spec: RunSpec, source: Source, blocks: Blocks, room: float = 
         tested = Rows(open_table(spec.test).read())
         held = Clean(plan, replace(split, columns=(), time=None), Holdout())(tested)[0]
     twins = twins_of(plan, dev, held) if planned.how == "held_out" and rich(profile, plan.columns) else 0
-    folds = folds_of(dev.order) if split.time is None else folds_in_time(-dev.order)[:, None]
+    if split.time is None:
+        folds = folds_of(dev.order, apart=judged_as_they_come(planned))
+    else:
+        folds = folds_in_time(-dev.order)[:, None]
+    learned = part_of(plan, dev, folds)
+    require_learnable(plan, learned, of=len(dev.y))
     return Prepared(
         plan=plan,
-        dev=part_of(plan, dev, folds),
+        dev=learned,
         held=part_of(plan, held) if len(held.y) else None,
         how=planned.how,
         profile=profile,
@@ -334,10 +338,11 @@ def without_leaks(plan: CleaningPlan, sample: Sample) -> CleaningPlan:
     return plan.set_aside(leak_suspects(rows, plan, plan.labels(rows)))
 
 
-def folds_of(keys: np.ndarray) -> np.ndarray:
-    """(n, repeats) fold of each row; only a table as small as to need them has more than one repeat."""
-    repeats = REPEATS if len(keys) < REPEATED_BELOW else 1
-    return np.column_stack([fold_ids(keys, N_FOLDS, repeat) for repeat in range(repeats)])
+def judged_as_they_come(planned: Planned) -> bool:
+    """Whether folds may part equal rows: where these stay because so many are how the table is, the rows to predict
+    will be like that, too. Not where the folds' own score is the score."""
+    stay = planned.profile.duplicates > 0 and not planned.plan.rows.duplicates
+    return stay and planned.how != "cross_validation" and planned.plan.group is None
 
 
 def twins_of(plan: CleaningPlan, dev: Cleaned, held: Cleaned) -> int:
@@ -359,12 +364,22 @@ def row_numbers(plan: CleaningPlan) -> tuple[str, ...]:
     return tuple(column.name for column in plan.columns if column.reason is Reason.ID)
 
 
-def folds_in_time(when: np.ndarray) -> np.ndarray:
-    """(n,) fold of each row in order of time; fold 0 only trains."""
-    folds = np.zeros(len(when), np.int64)
-    for number, (_, judged) in enumerate(time_folds(when, N_FOLDS), start=1):
-        folds[judged] = number
-    return folds
+def require_learnable(plan: CleaningPlan, part: Part, *, of: int) -> None:
+    """Refuse rows that nothing can be learned from: without a target, for no number is so large, or without a weight.
+
+    Args:
+        of: how many rows there are to learn from, those without a target with them.
+    """
+    if len(part.y) < MIN_ROWS:
+        raise DataError(
+            f"The target {plan.problem.target!r} is missing, or beyond {LARGEST:g}, in all but {len(part.y)} of {of:,} "
+            "rows to learn from.",
+            f"Give at least {MIN_ROWS} rows with it; write large numbers in a larger unit.",
+        )
+    weighty = len(part.y) if part.weight is None else int((part.weight[part.usable] > 0).sum())
+    if weighty < MIN_ROWS:
+        many = f"all but {weighty} of the rows" if weighty else "every row"
+        raise DataError(f"The weight {plan.weight!r} is zero in {many} to learn from.", "Give more rows some.")
 
 
 def part_of(plan: CleaningPlan, rows: Cleaned, folds: np.ndarray | None = None) -> Part:

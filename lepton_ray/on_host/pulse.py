@@ -24,7 +24,7 @@ class Pulse:
     @classmethod
     def felt(cls, path: Path) -> "Pulse | None":
         """The last beat; None where there is none that can be read."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             facts = json.loads(path.read_bytes())
             return cls(float(facts["second"]), float(facts["at"]))
         return None

@@ -38,9 +38,15 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         raise DataError(
             f"Only {len(rows)} rows of the table have a target that the bundle knows.", f"Give at least {FEWEST_ROWS}."
         )
+    weight = plan.weights(raw)
+    weighty = len(rows) if weight is None else int((weight[rows] > 0).sum())
+    if weighty < FEWEST_ROWS:
+        raise DataError(
+            f"Only {weighty} rows of the table weigh more than nothing by {plan.weight!r}.",
+            f"Give at least {FEWEST_ROWS}.",
+        )
     views = {view: for_schema(plan.schema, view) for view in bundle.manifest.views}
     states = {view: learn(step, [clean]) for view, step in views.items()}
-    weight = plan.weights(raw)
     seen = {view: Labelled(step.apply(states[view], clean), y, weight).batch(rows) for view, step in views.items()}
     decided = {name: said for name, said in bundle.manifest.facts.items() if name.startswith("threshold_")}
     members = []

@@ -6,13 +6,14 @@ nothing about Ray, processes or endpoints.
 """
 
 import hashlib
-import json
 import math
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lepton_ray.bundle.bundle import model_folders
 from lepton_ray.bundle.files import point
 from lepton_ray.bundle.manifest import Manifest, read_manifest
 from lepton_ray.errors import BundleError, DataError, EnvironmentFault, MoneyError
@@ -26,6 +27,7 @@ from lepton_ray.on_host.broken import Broken
 from lepton_ray.on_host.concluding import concluded
 from lepton_ray.on_host.course import ENDPOINT_SECONDS, Course, Screen, priors_of, smallest_seconds
 from lepton_ray.on_host.finishing import Finished
+from lepton_ray.on_host.fits import SEARCH, home_of
 from lepton_ray.on_host.preparation import Prepared, open_table
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.on_host.sealing import Sealer
@@ -34,12 +36,15 @@ from lepton_ray.report.value import Value
 from lepton_ray.report.wording import plural
 from lepton_ray.search.desk import Desk
 from lepton_ray.search.trial import BROKEN_OFF, Outcome
-from lepton_ray.spec import RunSpec, Surroundings
+from lepton_ray.spec import RunSpec, Surroundings, text_of_file
 from lepton_ray.table.digest import digest_of
+from lepton_ray.table.fields import Fields, parsed
 from lepton_ray.table.place import BUILTIN, require_there
 
 REASON = "its run was broken off while it was in hand"
 LOST = "its model was lost when the run was broken off"
+AGAIN_SECONDS = 2.0
+"""With less than this before the model is due, a blend that was sealed as the search fitted it stays so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +65,32 @@ class Past:
 
     @property
     def champion(self) -> str | None:
-        """The id of the trial whose own model is in place; None where it is none, or one that was fitted again."""
-        return None if self.sealed is None or self.finished else str(self.sealed.facts["origin"][0]["id"])
+        """The id of the trial whose own model is in place, or the largest part of it; None where it is none, or one
+        that was fitted again."""
+        if self.sealed is None or self._fitted_on not in (None, SEARCH):
+            return None
+        return str(self.sealed.facts["origin"][0]["id"])
 
     @property
-    def finished(self) -> bool:
-        """Whether the model in place is the one that the search came to: fitted again, and measured."""
-        return self.sealed is not None and "fitted_on" in self.sealed.facts
+    def searched(self) -> bool:
+        """Whether the search had ended: the model in place is the blend that it came to, measured."""
+        return self._fitted_on is not None
 
-    def concluded(self, course: Course, prepared: Prepared, sealer: Sealer) -> Finished | None:
-        """What the search had come to; None where it is still to be concluded."""
-        if self.sealed is None or not self.finished:
+    @property
+    def _fitted_on(self) -> str | None:
+        return None if self.sealed is None else self.sealed.facts.get("fitted_on")
+
+    def concluded(self, course: Course, prepared: Prepared, sealer: Sealer, until: float) -> Finished | None:
+        """What the search had come to; None where it is still to be concluded, or fitted again before ``until``."""
+        again = self._fitted_on == SEARCH and course.clock() + AGAIN_SECONDS <= until
+        if self.sealed is None or not self.searched or again:
             return None
         known = {outcome.trial.id: outcome for outcome in self.outcomes}
         sealer.update(stopped_because=self.stopped_because)
         return concluded(course, prepared, sealer, self.sealed, known)
 
-    def replay(self, prepared: Prepared, desk: Desk, sealer: Sealer) -> None:
-        """Let the desk and the sealer know what was known.
+    def replay(self, prepared: Prepared, desk: Desk, sealer: Sealer, scratch: Path) -> None:
+        """Let the desk and the sealer know what was known, and lay into ``scratch`` what is to be fitted again.
 
         Raises:
             EnvironmentFault: the table was made ready otherwise than before.
@@ -88,8 +101,12 @@ class Past:
                 "Resume the run with the version, the memory and the --plan that it began with, or start a new one.",
             )
         desk.replay([self._as_known(outcome, sealer) for outcome in self.outcomes])
+        if self.searched and self.stopped_because is not None:
+            desk.stop(self.stopped_because)
         if self.sealed is not None:
             sealer.go_on(trials=desk.tried())
+            if self._fitted_on == SEARCH:
+                lay_out(self.sealed, sealer.place, scratch)
         for outcome in self.outcomes:
             if outcome.trial.family == "constant" and outcome.held_out is not None:
                 sealer.update(baseline_score=outcome.held_out["score"])
@@ -102,14 +119,19 @@ class Past:
         return replace(outcome, bundle=str(sealer.place) if holds else None)
 
 
+def lay_out(sealed: Manifest, bundle: Path, scratch: Path) -> None:
+    """Lay the models of a blend where they were when it was sealed as the search had fitted it."""
+    for trial, model in zip(sealed.facts["origin"], model_folders(bundle, sealed.members), strict=True):
+        shutil.copytree(model, home_of(scratch, SEARCH, str(trial["id"])))
+
+
 def spec_of(folder: Path, **changes: Any) -> RunSpec:
     """What the run was asked for, with what this call of ``lepton resume`` says otherwise.
 
     Raises:
-        DataError: its table was lent by a caller in Python, or is gone.
+        DataError: its table was lent by a caller in Python, or is gone, or the spec is not as it was written.
     """
-    facts = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
-    spec = RunSpec.from_options({**facts, **changes})
+    spec = RunSpec.from_options({**written(folder / "spec.json").values, **changes})
     for table in filter(None, (spec.table, spec.test)):
         if not (table.startswith(BUILTIN) or Path(table).is_absolute()):
             raise DataError(
@@ -138,6 +160,8 @@ def take_up(
     require_enough(spec, around, budget, left)
     require_price(machine or spec.machine(around), ledger)
     require_same(spec, left)
+    grounds = grounds_of(left)
+    prepared = None if grounds is None else grounds.text("prepared")
     value, warm = None if spec.value is None else Value.from_file(spec.value), still_warm(spec, screen)
     priors = priors_of(spec)
     left.mend()
@@ -151,7 +175,7 @@ def take_up(
     course = Course(spec, around, budget, left, meter, screen, value, warm, priors)
     for sentence in sentences_of(broken, down, outcomes, torn=ledger.torn + left.torn()):
         screen.say(sentence)
-    return course, Past(outcomes, sealed, grounds_of(left).get("prepared"), ledger.notes.get("stopped_because"))
+    return course, Past(outcomes, sealed, prepared, ledger.notes.get("stopped_because"))
 
 
 def require_enough(spec: RunSpec, around: Surroundings, budget: Budget, folder: RunFolder) -> None:
@@ -180,28 +204,36 @@ def require_price(machine: MachinePrice, ledger: Ledger) -> None:
 def require_same(spec: RunSpec, folder: RunFolder) -> None:
     """Refuse a table that has changed, or of which nobody can say whether it has."""
     grounds = grounds_of(folder)
-    if not grounds and folder.trials():
+    if grounds is None and folder.trials():
         raise DataError(
             f"The folder {folder.kept} is gone, so nobody can say whether the table is still the same.",
             "Start a new run; --warm-start takes the best of this one along.",
         )
-    if grounds and grounds["source"] != source_digest(spec):
+    if grounds is not None and grounds.text("source") != source_digest(spec):
         raise DataError(
             f"The table {spec.table} is no longer the one that the run in {folder.path} began with.",
             "Bring it back, or start a new run; --warm-start takes the best of this one along.",
         )
 
 
-def grounds_of(folder: RunFolder) -> dict[str, str]:
-    """What the run stands on, as ``lay_grounds`` wrote it; nothing where it did not come so far."""
+def grounds_of(folder: RunFolder) -> Fields | None:
+    """What the run stands on, as ``lay_grounds`` wrote it; None where it did not come so far."""
     path = folder.kept / "grounds.json"
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    return written(path) if path.exists() else None
+
+
+def written(path: Path) -> Fields:
+    """What an earlier leg of the run has written into a file of its own.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
+    return parsed(text_of_file(str(path), "The file"), f"The file {path}")
 
 
 def lay_grounds(course: Course, prepared: Prepared) -> None:
     """Note what the trials to come will stand on, where no earlier leg of the run did."""
-    if not grounds_of(course.folder):
+    if grounds_of(course.folder) is None:
         facts = {"source": source_digest(course.spec), "prepared": fingerprint(prepared)}
         course.folder.write_json(f"{course.folder.kept.name}/grounds.json", facts)
 
@@ -231,7 +263,10 @@ def still_warm(spec: RunSpec, screen: Screen) -> Warm | None:
 
 
 def mended_bundle(folder: RunFolder) -> Manifest | None:
-    """End what was begun when a bundle took another's place: the newest whole one is the run's, the others go."""
+    """End what was begun when a bundle took another's place: the one that the run points at stays, the others go.
+
+    Only where it points at none that is whole, the newest is taken by the clock of the day, which may have jumped.
+    """
     whole: dict[Path, Manifest] = {}
     for home in (folder.path / "bundles").iterdir():
         try:
@@ -239,14 +274,15 @@ def mended_bundle(folder: RunFolder) -> Manifest | None:
             manifest.check_files(home)
         except BundleError:
             continue
-        whole[home] = manifest
+        whole[home.resolve()] = manifest
     if not whole:
         return None
-    newest = max(whole, key=lambda home: whole[home].created)
-    if not folder.bundle.exists() or folder.bundle.resolve() != newest.resolve():
-        point(folder.bundle, newest)
-    folder.drop_others(newest)
-    return whole[newest]
+    chosen = folder.bundle.resolve()
+    if chosen not in whole:
+        chosen = max(whole, key=lambda home: whole[home].created)
+        point(folder.bundle, chosen)
+    folder.drop_others(folder.path / "bundles" / chosen.name)
+    return whole[chosen]
 
 
 def recalled(folder: RunFolder, ledger: Ledger, until: float) -> tuple[Outcome, ...]:

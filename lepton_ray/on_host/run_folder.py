@@ -5,15 +5,18 @@ report.html  model.onnx  rejected.csv  driver.log  bundle -> bundles/<id>   .wor
 .resume/ (until the end, for a run that is broken off: pulse.json, begun.jsonl, grounds.json, oof/, predictions/)
 """
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lepton_ray.bundle.files import disk_faults, new_file, point
+from lepton_ray.errors import EnvironmentFault, UsageError
 from lepton_ray.money.lines import append_line, line_of, whole_lines
 from lepton_ray.on_host.fits import SEARCH, bytes_of, home_of
 from lepton_ray.search.trial import Outcome, Trial
@@ -139,9 +142,10 @@ class RunFolder:
     def trim(self, outcomes: Sequence[Outcome], most: int = LARGEST_KEPT_BYTES) -> None:
         """Remove what trials said of rows, and their models, the worst of the lowest rung first, as far as these are
         more than ``most`` bytes."""
-        sizes = {one.trial.id: self._size_of(one) for one in outcomes}
+        latest = {one.trial.id: one for one in outcomes}  # one that was interrupted has several
+        sizes = {name: self._size_of(one) for name, one in latest.items()}
         excess = sum(sizes.values()) - most
-        known = [one for one in outcomes if sizes[one.trial.id]]
+        known = [one for name, one in latest.items() if sizes[name]]
         for one in sorted(known, key=lambda one: (one.trial.rung, -(one.error or 0.0), one.trial.id)):
             if excess <= 0:
                 return
@@ -178,3 +182,49 @@ class RunFolder:
     def clean(self) -> None:
         """Remove the scratch folder."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+@contextmanager
+def claimed(place: Path) -> Iterator[RunFolder]:
+    """Make the folder of a new run, in which nobody else begins one meanwhile: afterwards its ledger is there.
+
+    Raises:
+        UsageError: it holds another run, which has not failed. EnvironmentFault: it cannot be written.
+    """
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        _probe(place / ".probe")
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as fault:
+        raise EnvironmentFault(
+            f"The output folder {place} cannot be written: {fault.strerror or fault}.",
+            "Give a folder that you may write to with --out.",
+        ) from None
+    try:
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if (place / "ledger.jsonl").exists() and not _has_failed(place):
+            raise UsageError(
+                f"The folder {place} already holds a run.",
+                "Give another --out, or remove it; lepton resume goes on with one that was broken off.",
+            )
+        yield RunFolder(place.resolve())
+    finally:
+        os.close(descriptor)
+
+
+def _probe(file: Path) -> None:
+    """Whether the disk takes anything at all; nothing is left of it, either way."""
+    try:
+        file.write_bytes(b"\0" * 65536)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _has_failed(folder: Path) -> bool:
+    """Whether the run in this folder has ended without a model: then nothing is lost with it."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(result, dict) and "error" in result and not (folder / "bundle").exists()

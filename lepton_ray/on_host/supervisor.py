@@ -176,13 +176,14 @@ class Supervisor:
         if wall is None:
             return self._say_fault(verdict, None)
         books = self._close_books(wall, ending)
-        if sealed is None or verdict.fault is not None:
-            if sealed is None and verdict.fault is not None:
+        if sealed is None:
+            if verdict.fault is not None:
                 handover.write_failure(wall, handover.failure(verdict.fault, verdict.exit_code, None), books)
-            return self._say_fault(verdict, sealed)
-        endpoint = state.serving.endpoint if state.serving else None
-        result = handover.final_result(sealed, wall, books, verdict, endpoint)
+            return self._say_fault(verdict, None)
+        result = handover.final_result(sealed, wall, books, verdict, state.serving.endpoint if state.serving else None)
         handover.write_result(wall, result)
+        if verdict.fault is not None:
+            return self._say_fault(verdict, sealed)
         handover.say(json.dumps(result) + "\n" if state.json else handover.summary(result))
         return verdict.exit_code
 
@@ -305,12 +306,9 @@ class Supervisor:
                 os.kill(self._driver.pid, signal.SIGINT)
 
     def _words(self, channel: int) -> dict[str, str]:
-        """Return what the driver finds in its environment."""
-        return {
-            processes.RUN_ID: self.run_id,
-            "LEPTON_WALL_FD": str(channel),
-            "LEPTON_STARTED": repr(self.state.started),
-        }
+        """Return what the driver finds in its environment; unbuffered, for what is killed should have been heard."""
+        words = {"LEPTON_WALL_FD": str(channel), "LEPTON_STARTED": repr(self.state.started), "PYTHONUNBUFFERED": "1"}
+        return {processes.RUN_ID: self.run_id, **words}
 
     @contextmanager
     def _alert(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +20,7 @@ from lepton_ray.bundle.files import disk_faults
 from lepton_ray.bundle.interval import Interval
 from lepton_ray.errors import LeptonError
 from lepton_ray.money.receipt import Receipt
-from lepton_ray.on_host.choosing import Chosen, chosen_families
+from lepton_ray.on_host.choosing import Chosen, chosen_families, fault_of
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.finishing import Finished
 from lepton_ray.on_host.lending import lent_name
@@ -31,6 +32,7 @@ from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.roi import Costs, Roi, measure_roi
 from lepton_ray.report.wording import plural
 from lepton_ray.search.desk import Desk
+from lepton_ray.search.title import FLOOR
 from lepton_ray.search.trial import Outcome
 from lepton_ray.table.schema import Kind, Task
 from lepton_ray.training.metrics import METRICS
@@ -53,6 +55,7 @@ def opening_facts(course: Course, prepared: Prepared) -> Facts:
         "score": None,
         "score_interval": None,
         "baseline_score": None,
+        "believed_score": None,
         "spent_usd": None,
         "budget_usd": float(course.budget.dollars),
         "wall_seconds": None,
@@ -69,7 +72,24 @@ def opening_facts(course: Course, prepared: Prepared) -> Facts:
 
 def chosen_of(course: Course, prepared: Prepared) -> Chosen:
     """Which families this run tries."""
-    return chosen_families(course.spec, prepared.plan.problem.task, prepared.plan.schema, course.lacking)
+    problem, schema = prepared.plan.problem, prepared.plan.schema
+    unsound = partial(fault_of, problem=problem, n_rows=len(prepared.dev.y), n_columns=len(schema.columns))
+    return chosen_families(course.spec, problem.task, schema, course.lacking, unsound=unsound)
+
+
+def chosen_in_the_end(course: Course, prepared: Prepared, desk: Desk) -> Chosen:
+    """The same without those that the search has set aside."""
+    chosen, aside = chosen_of(course, prepared), desk.set_aside()
+    return Chosen(tuple(name for name in chosen.names if name not in aside), {**chosen.left_out, **aside})
+
+
+def alone(winner: Outcome, outcomes: Sequence[Outcome], chosen: Chosen) -> str | None:
+    """That the constant model is all there is, and why, where every family failed."""
+    if winner.trial.family != FLOOR or any(one.usable and one.trial.family != FLOOR for one in outcomes):
+        return None
+    failed = {one.trial.family: one.reason for one in outcomes if one.reason} | dict(chosen.left_out)
+    reasons = "; ".join(f"{name}: {' '.join(reason.split()).rstrip('.')}" for name, reason in failed.items())
+    return f"every family failed, so the model is the constant one ({reasons[:400]})" if failed else None
 
 
 def write_setup(course: Course, prepared: Prepared) -> None:
@@ -170,7 +190,10 @@ def report_html(course: Course, prepared: Prepared, desk: Desk, sealer: Sealer, 
         measurement=measurement(prepared, sealer, finished, held),
         trials=tuple(trial_facts(course, outcome) for outcome in desk.outcomes()),
         winner=winner(
-            finished, None if prepared.held is None else held, refusal, chosen_of(course, prepared).sentences
+            finished,
+            None if prepared.held is None else held,
+            refusal,
+            chosen_in_the_end(course, prepared, desk).sentences,
         ),
         importances=finished.importances,
         held_out=held,
@@ -293,6 +316,7 @@ def measurement(prepared: Prepared, sealer: Sealer, finished: Finished, held: Pr
         group=prepared.plan.group,
         time=prepared.plan.time,
         weight=prepared.plan.weight,
+        believed=finished.recipe.believed,
     )
 
 

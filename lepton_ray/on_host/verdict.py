@@ -57,7 +57,8 @@ class Verdict:
 def judge(ending: Ending, *, sealed: bool, asked: bool, wall: Wall | None) -> Verdict:
     """Decide what a run's end means; ``sealed``: a bundle is on disk, ``asked``: the user has asked to stop."""
     if ending.failed is not None:
-        return _failure(ending.failed.exit_code, ending.failed.error, ending.failed.hint)
+        goes_on = f"Then lepton resume {wall.folder} goes on." if wall and ending.broken_off and not asked else ""
+        return _failure(ending.failed.exit_code, ending.failed.error, f"{ending.failed.hint} {goes_on}".strip())
     status = ending.status
     if wall is None and status == 0 and not asked:
         return Verdict(0)  # nothing was to be run, like a help text

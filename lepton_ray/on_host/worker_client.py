@@ -17,15 +17,16 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from lepton_ray.errors import SearchError
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host import processes
 
 _CHUNK = 1 << 16
-_PATIENT = {"OMP_WAIT_POLICY": "passive"}
-"""Threads that wait for each other sleep: on a busy machine spinning ones cost a fit ten times its time (measured)."""
+_USUAL = {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+"""Threads that wait for each other sleep: on a busy machine spinning ones cost a fit ten times its time (measured).
+What is said reaches the log though its process is killed."""
 
 
 class Status(StrEnum):
@@ -64,6 +65,24 @@ class WorkerPlan:
         """Return the first line that a new worker reads."""
         preload = list(self.preload)
         return {"setup": self.setup, "args": self.args, "preload": preload, "memory_bytes": self.memory_bytes}
+
+
+class Hand(Protocol):
+    """Who carries out one task at a time: a process of its own, or this one."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    def ready_within(self, timeout: float) -> bool: ...
+
+    def fileno(self) -> int: ...
+
+    def submit(self, task: dict[str, Any], lease: Lease) -> None: ...
+
+    def poll(self, timeout: float) -> Outcome | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +161,10 @@ class Worker:
             self._selector.select(wait)
         return self._ready
 
+    def fileno(self) -> int:
+        """What can be read as soon as it says something: ``select`` waits for several workers at once."""
+        return self._selector.fileno()
+
     def submit(self, task: dict[str, Any], lease: Lease) -> None:
         """Give a task to an idle worker; one that is not set up yet takes it as soon as it is."""
         if self._closed or self.busy:
@@ -213,7 +236,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_PATIENT | os.environ,
+                env=_USUAL | os.environ,
                 pass_fds=(orders, answers),
             )
             self._process = start.result()
@@ -276,7 +299,7 @@ class Worker:
         for line in lines:
             try:
                 answer = dict(json.loads(line))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, RecursionError):
                 continue  # not the worker's words: a task got hold of its pipe
             if "broken" in answer:
                 self._refuse(answer["broken"])

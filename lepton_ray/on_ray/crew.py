@@ -10,6 +10,7 @@ alone. So that this is no way to use what is not billed, a node is held before i
 run's processes on it are ended before it is let go.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -26,6 +27,7 @@ from lepton_ray.money.lives import Hired
 from lepton_ray.money.prices import PriceSheet
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.out_of_fold import path_of, since_kept
+from lepton_ray.on_ray.losing import end_actors
 from lepton_ray.on_ray.nodes import LOOK_SECONDS, Node, hired
 from lepton_ray.search.desk import LETTING_GO_SECONDS, Assignment, Desk
 from lepton_ray.search.places import HOST, Means, Place, place_for, worth_holding
@@ -39,6 +41,7 @@ ENDING_SECONDS = 1.0
 """How long the processes on a node that is let go may take to tidy up before they are killed."""
 ANSWER_SECONDS = 5.0
 """How long the head of a cluster may take to say who lives, before the run goes on without the cluster."""
+LOST = "Ray was lost while it was in hand"
 GONE, LEFT, OVER = "it went away", "it was about to go away", "until the search was over"
 
 
@@ -151,10 +154,18 @@ class Crew:
                 self._actors.clear()  # whom to ask to end them?
             self._let_go(names, self.lost or OVER)
 
-    def interrupt(self, trial_id: str) -> None:
+    def give_up(self) -> None:
+        """Take back all that is in hand, for Ray is of no use any more, and end what carries it out on this machine."""
+        supervised = self._course.around.wall_fd is not None  # what Ray's end orphans is the supervisor's
+        end_actors(os.getppid() if supervised else os.getpid())
+        for given in self._desk.running():
+            self._flag(given.trial.id).unlink(missing_ok=True)
+            self.interrupt(given.trial.id, LOST)
+
+    def interrupt(self, trial_id: str, why: str = "its node went away") -> None:
         """Give a trial back to the desk, whose node went away; what was kept of its folds stays."""
         kept = since_kept(path_of(self._course.folder.scratch, trial_id))
-        self._desk.interrupted(trial_id, self._course.clock(), "ray", reason="its node went away", kept=kept)
+        self._desk.interrupted(trial_id, self._course.clock(), "ray", reason=why, kept=kept)
 
     def _there(self) -> dict[str, Node] | None:
         """The nodes by their names, as the cluster says; None where it is lost."""
@@ -231,7 +242,9 @@ class Crew:
             for given in self._on(name):
                 self.interrupt(given.trial.id)
             self._actors.pop(name, None)
-        self._let_go(names, GONE)
+        announced = self._leaving & set(names)  # Ray ends a node that is to go away as soon as nothing runs on it
+        self._let_go(announced, LEFT)
+        self._let_go(set(names) - announced, GONE)
 
     def _part(self, leaving: set[str]) -> None:
         """Ask the trials of nodes that are about to go away for their best so far, give back those that have not begun,
@@ -239,7 +252,7 @@ class Crew:
         for given in (given for name in leaving - self._leaving for given in self._on(name)):
             if given.begun:
                 self._desk.shorten(given.trial.id, self._course.clock() + LEAVING_SECONDS)
-                self._flag(given.trial.id).touch()
+                self.call_in(given.trial.id)
             else:
                 self.interrupt(given.trial.id)
         self._leaving = leaving
@@ -251,6 +264,10 @@ class Crew:
         for name in names:
             del self._held[name]
             self._course.let_go(name, why)
+
+    def call_in(self, trial_id: str) -> None:
+        """Ask a trial for its best so far."""
+        self._flag(trial_id).touch()
 
     def _flag(self, trial_id: str) -> Path:
         return self._course.folder.scratch / f"stop-{trial_id}"

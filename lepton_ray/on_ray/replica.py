@@ -10,8 +10,10 @@ from typing import Any
 from ray import serve
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.bundle.kinds import load_any
+from lepton_ray.bundle.tensors import TensorBundle
 from lepton_ray.serving.app import build_app
+from lepton_ray.serving.tensor_app import build_tensor_app
 
 log = logging.getLogger("lepton_ray.serving")
 
@@ -49,7 +51,10 @@ class Replica:
 
 
 def _warm_app(config: dict[str, Any]) -> ASGIApp:
-    bundle = Bundle.load(config["folder"], expected_id=config["bundle"], trust=config["trust"])
+    bundle = load_any(config["folder"], expected_id=config["bundle"], trust=config["trust"])
+    if isinstance(bundle, TensorBundle):
+        bundle.predict({name: [value] for name, value in bundle.manifest.example.items()})
+        return build_tensor_app(bundle, config["name"])
     bundle.predict(dict(bundle.manifest.example))
     return build_app(bundle, config["name"])
 

@@ -24,6 +24,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from lepton_ray.errors import LeptonError
 from lepton_ray.money.lease import Lease
 from lepton_ray.on_host.bench import Bench, stay_in, task_of
 from lepton_ray.on_host.course import Course
@@ -32,6 +33,7 @@ from lepton_ray.on_host.opening import LATE_SECONDS
 from lepton_ray.on_host.worker import limit_memory, memory_of_a_trial
 from lepton_ray.on_ray.carrier import ByRay, start_carrier
 from lepton_ray.on_ray.crew import Crew
+from lepton_ray.on_ray.losing import Watch, crash_of
 from lepton_ray.on_ray.nodes import of_a_cluster
 from lepton_ray.on_ray.session import short_temp_dir
 from lepton_ray.search.desk import Desk
@@ -123,6 +125,7 @@ class DeskSearcher(Live, Searcher):
         self._fixed = {"scratch": str(scratch), "memory_bytes": memory_bytes, "boot": boot_id(), "carrier": carrier}
         self._assigned: dict[str, str] = {}
         self._latest: dict[str, str] = {}
+        self.closed = False
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         return True
@@ -131,6 +134,8 @@ class DeskSearcher(Live, Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        if self.closed:
+            return Searcher.FINISHED
         if not self._crew.manned:
             return None
         step = self._desk.next_step(self._clock(), able=self._crew.able)
@@ -171,8 +176,12 @@ class DeskSearcher(Live, Searcher):
 
     def trial_of(self, trial_id: str) -> str | None:
         """The desk's name of one of Tune's trials; None of one that was given up and begun again elsewhere."""
-        name = self._assigned.get(trial_id)
+        name = None if self.closed else self._assigned.get(trial_id)
         return name if name is not None and self._latest[name] == trial_id else None
+
+    def close(self) -> None:
+        """Take nothing more from the desk, and tell it nothing more: another driver goes on."""
+        self.closed = True
 
     def _waiting(self) -> set[str]:
         return {given.trial.id for given in self._desk.running() if not given.begun}
@@ -233,8 +242,17 @@ def run(
     clock: Callable[[], float],
     memory_bytes: int,
     asked_to_stop: threading.Event,
-) -> None:
-    """Search on Ray until the desk says stop. Ray must be up.
+    beside: Callable[[], None] = lambda: None,
+    ended: Callable[[], str | None] = lambda: None,
+) -> str | None:
+    """Search on Ray until the desk says stop. Ray must be up. Return why it was lost before, where it was: then
+    nothing is in hand any more, and another driver may go on.
+
+    Args:
+        beside: called some times a second; ``ended``: says what of Ray has ended, see ``losing.Watch``.
+
+    Raises:
+        LeptonError: the desk could not write down what came of a trial.
 
     Tune has a thread of its own, because its loop sleeps and waits by the second, and longer after a kill: what
     outlives its lease is killed from here, and nobody waits for Tune to tidy up.
@@ -248,15 +266,24 @@ def run(
     pool = ThreadPoolExecutor(1, thread_name_prefix="tune")
     fitting = pool.submit(tuner.fit)
     pool.shutdown(wait=False)
+    watch, lost = Watch(ended, clock()), None
     while not (over(desk, clock) or fitting.done()):
         if asked_to_stop.is_set():
             desk.stop("you asked to stop")
         elif clock() > desk.search_end() and desk.best() is not None:
             desk.stop("the time for the search is over")
+        beside()
         crew.look()
         if crew.lost is not None:
             desk.stop(crew.lost)
             break
+        begun = frozenset(given.trial.id for given in desk.running() if given.begun)
+        lost = watch.lost(clock(), (begun, len(desk.outcomes())), idle=crew.manned and not (begun or crew.joined))
+        if lost is not None:
+            searcher.close()  # before Tune asks for more
+            break
+        for name in desk.call_in(clock()):
+            crew.call_in(name)
         for name in desk.overdue(clock(), grace=GRACE_SECONDS, late=LATE_SECONDS - 2 * WATCH_SECONDS):
             ray.kill(callback.actors[name])
             if crew.gone(name):
@@ -265,15 +292,24 @@ def run(
                 desk.lost(name, clock(), "ray", "it outlived its lease and was killed")
         wait([fitting], WATCH_SECONDS)
     wait([fitting], TIDY_SECONDS)
+    fault = fitting.exception() if lost is None and fitting.done() else None
+    if fault is not None:
+        lost = crash_of(fault)
+        crew.look(at_once=True)  # it may be that the whole cluster is gone
     crew.disband()
     del kept_alive
-    if fitting.done():
-        fitting.result()
+    if isinstance(fault, LeptonError):  # not Ray's: a full disk, say
+        raise fault
+    if lost is not None and crew.lost is None and desk.view(clock()).stopped_because is None:
+        searcher.close()
+        crew.give_up()
+        return lost
     for given in desk.running():
         if given.begun:
             desk.lost(given.trial.id, clock(), "ray", crew.lost or TOO_LATE)
         else:
             desk.skip(given.trial.id, clock(), "ray", TOO_LATE)
+    return None
 
 
 def tuner_of(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_ray.bundle.manifest import read_manifest
+from lepton_ray.bundle.kinds import manifest_of
 from lepton_ray.errors import EnvironmentFault, LeptonError, ServingError
 from lepton_ray.on_ray.port import HOST, Port, port_free
 
@@ -158,15 +158,29 @@ def deploy(
         ServingError: no replica came up with it.
     """
     began = time.monotonic()
-    folder = Path(bundle_folder).resolve()
-    bundle_id, manifest = read_manifest(folder)
-    manifest.check_files(folder)
-    manifest.check_versions(folder)
-    config = {"folder": str(folder), "bundle": bundle_id, "name": name, "trust": sorted(trust)}
-    _run(_application(config, max(1, replicas or os.cpu_count() or 1), cpus), timeout)
+    most = max(1, replicas or os.cpu_count() or 1)
+    application = application_of(bundle_folder, name=name, replicas=most, cpus=cpus, trust=trust)
+    bundle_id = manifest_of(Path(bundle_folder).resolve())[0]
+    _run(application, timeout)
     url = f"http://{HOST}:{port}"
     _check_version(url, name, bundle_id, timeout=10.0)
     return Endpoint(url, name, bundle_id, time.monotonic() - began)
+
+
+def application_of(
+    bundle_folder: Path | str, *, name: str, replicas: int, cpus: float, trust: Collection[str] = ()
+) -> Any:
+    """The Serve application of a bundle, once its files are seen to be whole.
+
+    Raises:
+        BundleError: the folder is no bundle, or a damaged one.
+    """
+    folder = Path(bundle_folder).resolve()
+    bundle_id, manifest = manifest_of(folder)
+    manifest.check_files(folder)
+    manifest.check_versions(folder)
+    config = {"folder": str(folder), "bundle": bundle_id, "name": name, "trust": sorted(trust)}
+    return _application(config, replicas, cpus)
 
 
 def _application(config: Mapping[str, Any], replicas: int, cpus: float) -> Any:

@@ -11,6 +11,7 @@ It knows nothing about Tune, Serve or tables. Three facts shape it:
 """
 
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,10 @@ LONGEST_TEMP_DIR = 40
 """Ray puts about 65 more characters behind it, and a Unix socket's path ends at 107."""
 
 KNOCK_SECONDS = 3.0
+BOOT_SECONDS = 30.0
+"""How long a search waits for a Ray: it took 4 to 10, twice that on a busy machine."""
+VITAL = ("gcs_server", "raylet")
+"""Processes without which a Ray is of no use."""
 SMALLEST_OBJECT_STORE = 80 * 2**20
 
 ENVIRONMENT = {
@@ -38,6 +44,7 @@ ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",  # a minute after its end Ray would end this process, too
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
@@ -47,12 +54,14 @@ ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "2",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
 }
 
 
 JOINING = {
     **{name: value for name, value in ENVIRONMENT.items() if "TUNE" in name or name in ("RAY_AIR_NEW_OUTPUT",)},
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
 }
 """In a cluster who may come in, and by which ports, is the cluster's affair; and how much waits for a node is ours."""
@@ -83,18 +92,31 @@ def quiet_tune() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def short_temp_path() -> Path:
+    """Where a folder can be made whose path is short enough for Ray's sockets, named after this process."""
+    place, name = tempfile.gettempdir(), f"lepton-{os.getpid():x}-{secrets.token_hex(4)}"
+    return Path("/tmp" if len(place) + len(f"/{name}") > LONGEST_TEMP_DIR else place, name)
+
+
 def short_temp_dir() -> Path:
-    """Make an empty folder whose path is short enough for Ray's sockets, named after this process."""
-    place, prefix = tempfile.gettempdir(), f"lepton-{os.getpid():x}-"
-    if len(place) + len(f"/{prefix}") + 8 > LONGEST_TEMP_DIR:
-        place = "/tmp"
+    """Make an empty folder there."""
+    return made(short_temp_path())
+
+
+def made(temp_dir: Path) -> Path:
+    """Make the folder, for this user alone, where it is not there yet.
+
+    Raises:
+        EnvironmentFault: the disk refused.
+    """
     try:
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        temp_dir.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise EnvironmentFault(
-            f"No temporary folder could be made in {place}: {error.strerror}.",
+            f"No temporary folder could be made in {temp_dir.parent}: {error.strerror}.",
             "Free some space there, or set TMPDIR to a short path that can be written.",
         ) from error
+    return temp_dir
 
 
 def boot(temp_dir: Path, cpus: int, object_store_bytes: int) -> None:
@@ -192,6 +214,7 @@ class Session:
         self.ready = threading.Event()
         self.error: Exception | None = None
         self.owned = False
+        self._began = math.inf
         self._cpus = cpus
         self._object_store_bytes = object_store_bytes
         self._end = threading.Event()
@@ -204,8 +227,9 @@ class Session:
         """
         if self._thread.ident is not None:
             return self
-        if not _running():
+        if not is_running():
             write_environment()
+        self._began = time.monotonic()
         self._thread.start()
         return self
 
@@ -222,6 +246,24 @@ class Session:
         if self.error is not None:
             raise self.error
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nobody should wait for it any longer, though it may still come; None where it is there, or young."""
+        if self.error is not None:
+            return f"did not start ({self.error})"
+        slow = not self.ready.is_set() and time.monotonic() - self._began > BOOT_SECONDS
+        return f"was not ready after {BOOT_SECONDS:.0f} s" if slow else None
+
+    def ended(self) -> str | None:
+        """Which process of the Ray that this session started has ended by itself; None: none that is known of."""
+        if not self.owned:
+            return None
+        from ray._private import worker
+
+        node = worker._global_node  # no public way says it before half a minute is over
+        dead: list[str] = [kind for kind, _ in node.dead_processes() if kind in VITAL] if node is not None else []
+        return f"its {dead[0]} ended" if dead else None
+
     def stop(self, timeout: float = 10.0) -> None:
         """End the Ray that this session started, and remove its folder. One that was there before is left alone."""
         if not self._thread.is_alive():
@@ -231,8 +273,8 @@ class Session:
 
     def _live(self) -> None:
         try:
-            if not _running():
-                boot(self.temp_dir, self._cpus, self._object_store_bytes)
+            if not is_running():
+                boot(made(self.temp_dir), self._cpus, self._object_store_bytes)
                 self.owned = True
         except Exception as error:
             self.error = error
@@ -245,7 +287,7 @@ class Session:
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
 
-def _running() -> bool:
+def is_running() -> bool:
     """Whether this process has a Ray already."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())

@@ -49,7 +49,8 @@ class Measurement:
 
     ``how`` is "held_out" (rows kept apart by chance), "latest" (the last part in time), "test_file" (rows of another
     table), "cross_validation", or "search" (rows were kept apart, but do not define the metric).
-    ``group``, ``time`` and ``weight`` name the columns of these roles.
+    ``group``, ``time`` and ``weight`` name the columns of these roles. ``believed`` is what the search took the score
+    to be, on rows that it chose the model by; None where it is not known.
     """
 
     metric: str
@@ -66,6 +67,7 @@ class Measurement:
     group: str | None = None
     time: str | None = None
     weight: str | None = None
+    believed: float | None = None
 
     @property
     def clearly_better(self) -> bool | None:

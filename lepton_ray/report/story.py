@@ -129,6 +129,7 @@ def measured(facts: ReportFacts) -> tuple[str, ...]:
     return (
         f"{words.title[:1].upper()}{words.title[1:]} is {words.meaning}.",
         _how(m),
+        *_believed(m),
         *([f"Each row counts by its weight, the column “{short(m.weight)}”."] if m.weight else []),
         *([f"{where}: {also}."] if also else []),
         *(
@@ -166,6 +167,17 @@ def _how(m: Measurement) -> str:
     return (
         f"Measured by cross-validation {few}: each row was predicted by a model that had not seen it{nor}{_folds(m)}."
     )
+
+
+def _believed(m: Measurement) -> list[str]:
+    """How far the search's own belief was from what was measured."""
+    if m.believed is None or not math.isfinite(m.believed) or m.how == "search":
+        return []
+    said, measured = figure(m.believed, m.low, m.high), figure(m.score, m.low, m.high)
+    gap = f"{figure(abs(m.believed - m.score), m.low, m.high)} {'more' if m.believed > m.score else 'less'}"
+    found = "is left once it is corrected for the choice" if m.how == "cross_validation" else "on rows it had not seen"
+    compared = "just what was measured" if said == measured else f"{gap} than {found}"
+    return [f"The search itself believed it to be {said}, by rows that it chose the model with: {compared}."]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from lepton_ray.errors import DataError
-from lepton_ray.search.cost import SHORTEST_SECONDS, CostModel, CostPrior, Floats, Kin, Law, Size
+from lepton_ray.search.cost import SHORTEST_SECONDS, CostModel, CostPrior, Floats, Kin, Law, Size, log_of
 from lepton_ray.search.records import Key, Record, Stamp
 from lepton_ray.search.trial import DONE
 
@@ -83,7 +83,7 @@ def mine_prior(trials: Sequence[Timed], probe_seconds: float) -> CostPrior:
 
 def _plain_prior(trials: Sequence[Timed], probe_seconds: float) -> CostPrior:
     by_family: dict[str, dict[str, list[Timed]]] = {}
-    for trial in trials:
+    for trial in _lawful(trials):
         by_family.setdefault(trial.family, {}).setdefault(trial.table, []).append(trial)
     fits = {
         family: _fit({name: _group(tables[name]) for name in sorted(tables)})
@@ -92,6 +92,16 @@ def _plain_prior(trials: Sequence[Timed], probe_seconds: float) -> CostPrior:
     shared = _shared([fit.offsets for family, fit in fits.items() if family != "constant"])
     laws = {family: _rounded(fit.law(shared)) for family, fit in fits.items()}
     return CostPrior(probe_seconds, _round(shared), _per_cell(trials), laws)
+
+
+def _lawful(trials: Sequence[Timed]) -> list[Timed]:
+    """Those of a family's rungs of tables where most fits take long enough to follow a law, or all where none does."""
+    taken: dict[tuple[str, str, int], list[float]] = {}
+    for one in trials:
+        taken.setdefault((one.family, one.table, one.rung), []).append(one.seconds / one.size.fits)
+    long = {place for place, seconds in taken.items() if np.median(seconds) >= SHORTEST_SECONDS}
+    known = {family for family, _, _ in long}
+    return [one for one in trials if one.family not in known or (one.family, one.table, one.rung) in long]
 
 
 def _tails(trials: Sequence[Timed]) -> dict[str, float]:
@@ -104,7 +114,8 @@ def _tails(trials: Sequence[Timed]) -> dict[str, float]:
         for number in np.random.default_rng(0).permutation(len(own)):
             trial = own[number]
             mean, width = model.predict(trial.family, trial.size, kin_of(trial, own))
-            misses.setdefault(trial.family, []).append((np.log(max(trial.seconds, SHORTEST_SECONDS)) - mean) / width)
+            miss = log_of(trial.seconds / trial.size.fits) - max(mean - np.log(trial.size.fits), log_of(0.0))
+            misses.setdefault(trial.family, []).append(miss / width)
             model = model.observe(trial.family, trial.size, trial.seconds)
     found = {}
     for family, ends in misses.items():
@@ -142,7 +153,7 @@ class _Fit:
 
 
 def _group(trials: Sequence[Timed]) -> Group:
-    logs = [np.log(max(trial.seconds / trial.size.fits, SHORTEST_SECONDS)) for trial in trials]
+    logs = [log_of(trial.seconds / trial.size.fits) for trial in trials]
     at = {(trial.key, trial.rung): place for place, trial in enumerate(trials) if trial.key is not None}
     kin = tuple((place, at[key, rung + 1]) for (key, rung), place in at.items() if (key, rung + 1) in at)
     return Group(np.array([trial.size.features for trial in trials]), np.array(logs), kin)

@@ -14,6 +14,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.search.cost import CostModel, Kin, Size
 from lepton_ray.search.policy import PromotionPolicy, Snapshot, Start, Stop, Wait
 from lepton_ray.search.rungs import Rung
+from lepton_ray.search.setting_aside import reasons, set_aside
 from lepton_ray.search.title import Standing, best
 from lepton_ray.search.trial import INTERRUPTED, KILLED, SKIPPED, Outcome, Trial
 
@@ -24,6 +25,8 @@ LEASE_FACTOR = 3.0
 SHORTEST_LEASE_SECONDS = 3.0
 LONGEST_AFTERWARDS = 3.0
 """Seconds that a lease ends before the search does, at most, for what follows the fits: scoring and sealing."""
+GRACE = 0.5
+"""Of its lease: what has ended its fits in time and is still judging them is not killed before."""
 WORTH_BEGINNING = 0.5
 """Of its forecast: with less time left than this when its turn comes, a trial is not begun."""
 LETTING_GO_SECONDS = 4.0
@@ -125,16 +128,19 @@ class Desk:
         with self._lock:
             if self._stopped_because is not None:
                 return Stop(self._stopped_because)
-            takes = self._expected_seconds
+            takes, running = self._expected_seconds, tuple(given.trial for given in self._running.values())
             decision = self._policy.decide(
                 Snapshot(
                     tuple(self._outcomes),
-                    tuple(given.trial for given in self._running.values()),
+                    running,
                     self._spent(now),
                     max(0.0, self.search_end() - now),
                 ),
                 lambda trial: (
-                    able(trial) and self._fits(trial, now) and (self.best() is None or takes(trial) <= within)
+                    able(trial)
+                    and not set_aside(trial, self._outcomes, running)
+                    and self._fits(trial, now)
+                    and (self.best() is None or takes(trial) <= within)
                 ),
                 takes,
             )
@@ -203,7 +209,9 @@ class Desk:
     def _take_in(self, outcome: Outcome) -> None:
         again = self._known(outcome.trial)
         self._outcomes.append(outcome)
-        if outcome.usable and not again:  # its seconds were those of its last folds only
+        # a spell after another one has the seconds of its last folds only; the constant's are those of a process that
+        # wakes up, a hundred times what its law says and nothing to other families
+        if outcome.usable and not again and outcome.trial.family != "constant":
             self._costs = self._costs.observe(outcome.trial.family, self._size(outcome.trial), outcome.fitting)
 
     def _known(self, trial: Trial) -> bool:
@@ -262,6 +270,17 @@ class Desk:
                 lease = replace(given.lease, until=max(given.lease.started, min(given.lease.until, until)))
                 self._running[trial_id] = replace(given, lease=lease)
 
+    def call_in(self, now: float) -> list[str]:
+        """End the leases that would outlive the search, whose end may have come nearer since they were given; return
+        whose they are."""
+        with self._lock:
+            if self.best() is None or now < self.search_end() - self._afterwards():
+                return []
+            late = [name for name, given in self._running.items() if given.begun and given.lease.until > now]
+            for name in late:
+                self.shorten(name, now)
+            return late
+
     def reprice(self, budget: Budget, workers: int) -> None:
         """Go on within these limits, at their price, with so many trials side by side: a node has come or gone."""
         with self._lock:
@@ -271,11 +290,13 @@ class Desk:
                 self._policy = replace(self._policy, economy=economy)
 
     def overdue(self, now: float, *, grace: float, late: float) -> list[str]:
-        """Ids of begun trials that outlived their lease by ``grace`` seconds, or the whole search by ``late``."""
+        """Ids of begun trials that outlived their lease, by ``grace`` seconds or a share of it, or the search by
+        ``late``."""
         with self._lock:
             latest = self.search_end() + late
-            begun = {name: given.lease.until for name, given in self._running.items() if given.begun}
-            return [name for name, until in begun.items() if now > max(until, min(until + grace, latest))]
+            leases = {name: given.lease for name, given in self._running.items() if given.begun}
+            until = {name: one.until + max(grace, GRACE * (one.until - one.started)) for name, one in leases.items()}
+            return [name for name, one in leases.items() if now > max(one.until, min(until[name], latest))]
 
     def search_end(self) -> float:
         """The second at which the last lease ends, once there is a model."""
@@ -304,6 +325,10 @@ class Desk:
     def outcomes(self) -> tuple[Outcome, ...]:
         with self._lock:
             return tuple(self._outcomes)
+
+    def set_aside(self) -> dict[str, str]:
+        """The families that are tried no more because they failed too often, each with its last reason."""
+        return reasons(self.outcomes())
 
     def tried(self) -> int:
         """How many trials were begun and have ended, but for those that may be taken up again."""

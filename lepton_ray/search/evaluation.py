@@ -14,6 +14,9 @@ from lepton_ray.models.family import Batch, Family, Model
 from lepton_ray.table.schema import Problem
 from lepton_ray.training.metrics import METRICS
 
+ROUNDED = 1e-3
+"""How far probabilities may be from what they should be: float32 is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -122,12 +125,16 @@ def mean_score(folds: Sequence[Fold]) -> float:
 
 
 def checked(prediction: np.ndarray, n_rows: int, problem: Problem) -> np.ndarray:
-    """The prediction, if it has the shape the problem asks for and is finite."""
+    """The prediction, if it has the shape the problem asks for and its numbers can be what they are called."""
     expected = (n_rows, len(problem.classes)) if problem.classes else (n_rows,)
     if prediction.shape != expected:
         raise ValueError(f"predicted an array of shape {prediction.shape} where {expected} was due")
     if not np.isfinite(prediction).all():
         raise ValueError("predicted values that are not finite")
+    if problem.classes and (
+        prediction.min(initial=0.0) < -ROUNDED or np.abs(prediction.sum(axis=1) - 1.0).max(initial=0.0) > ROUNDED
+    ):
+        raise ValueError("predicted numbers that are no probabilities: below 0, or not 1 together")
     return prediction
 
 

@@ -27,7 +27,7 @@ from lepton_ray.search.trial import BROKEN_OFF, INTERRUPTED, Outcome, Trial
 PROMOTE_ONE_IN = 3
 """Of a rung, at least: the others are not good enough to go on."""
 TRIED_ENOUGH = 2
-"""Trials after which a family in the worse half is behind."""
+"""Trials after which a family in the worse half is behind; of trials that began on a higher rung one is."""
 LATE, FINALISTS = 0.6, 3
 """From this share of what there is to spend, or as soon as that takes all that is left, so many of the better half of a
 rung go on beside the best of each of its better families."""
@@ -98,9 +98,8 @@ class PromotionPolicy:
         draw: (family name, generator, near) to a config of its space, near another one or anywhere; None where the
             family has no space.
         one_in: for each rung but the last, how many of its trials take as long as one promotion.
-        at_once: seconds; what is expected to take no longer on a higher rung begins there, once its family is known to
-            be among the better ones: a part of the rows says little of a configuration. 0 where the rungs below have no
-            other rows.
+        at_once: seconds; what is expected to take no longer on a higher rung begins there: a part of the rows says
+            little of a configuration, and of a family. 0 where the rungs below have no other rows.
         economy: when to stop although there is money left; None: never.
     """
 
@@ -140,14 +139,10 @@ class PromotionPolicy:
             yield from _promotions_of(_ranked(seen.outcomes, rung), promoted, name)
 
     def _placed(self, trial: Trial, seen: Snapshot, takes: Takes) -> Trial:
-        """The same on the highest rung that it may begin on, where its family has shown itself better than others."""
-        there = _ranked(seen.outcomes, 0)
-        ahead = (
-            {one.trial.family for one in _better_families(there)}
-            if len({one.trial.family for one in there}) > 1
-            else ()
-        )
-        if not self.at_once or trial.family not in ahead:
+        """The same on the highest rung that it may begin on, once there is a model at all, unless its family has shown
+        itself behind others."""
+        fitted = any(one.usable and one.trial.family != "constant" for one in seen.outcomes)
+        if not (self.at_once and fitted) or trial.family in _behind(seen.outcomes):
             return trial
         higher = (replace(trial, rung=rung) for rung in reversed(range(1, len(self.one_in) + 1)))
         return next((one for one in higher if takes(one) <= self.at_once), trial)
@@ -254,11 +249,18 @@ def _leaders(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
 
 
 def _behind(outcomes: Iterable[Outcome]) -> set[str]:
-    """The families in the worse half of those at the first rung, by their best trial of at least a few."""
-    tried = [one for one in outcomes if one.usable and one.trial.rung == 0 and one.trial.family != "constant"]
+    """The families in the worse half of those that began where most can be compared, by their best trial of a few: on
+    the highest rung that two families began on."""
+    begun = [one for one in outcomes if one.usable and one.trial.parent is None and one.trial.family != "constant"]
+    families: dict[int, set[str]] = {}
+    for one in begun:
+        families.setdefault(one.trial.rung, set()).add(one.trial.family)
+    rung = max((rung for rung, names in families.items() if len(names) > 1), default=0)
+    tried = [one for one in begun if one.trial.rung == rung]
     ranked = sorted(_leaders(tried).values(), key=_standing)
     worse = {one.trial.family for one in ranked[(len(ranked) + 1) // 2 :]}
-    return {name for name in worse if sum(one.trial.family == name for one in tried) >= TRIED_ENOUGH}
+    enough = TRIED_ENOUGH if rung == 0 else 1
+    return {name for name in worse if sum(one.trial.family == name for one in tried) >= enough}
 
 
 def _standing(outcome: Outcome) -> tuple[float, str]:

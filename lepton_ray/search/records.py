@@ -16,6 +16,7 @@ import numpy as np
 
 from lepton_ray.errors import DataError
 from lepton_ray.search.trial import DONE
+from lepton_ray.table.fields import parsed
 from lepton_ray.table.schema import Problem, Task
 
 Config = dict[str, Any]
@@ -177,7 +178,7 @@ def read_blends(*files: Path) -> dict[str, Blends]:
     return found
 
 
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
@@ -186,13 +187,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         ) from fault
     whole = text[: text.rfind("\n") + 1]
     for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            facts = json.loads(line)
-        except json.JSONDecodeError as fault:
-            raise DataError(f"Line {number} of {file} is not JSON: {fault}.", "Take the line out.") from fault
-        if not isinstance(facts, dict):
-            raise DataError(f"Line {number} of {file} is not a recorded trial.", "Take the line out.")
-        yield number, facts
+        yield number, parsed(line, f"Line {number} of {file}").values
 
 
 @dataclass(frozen=True, slots=True)

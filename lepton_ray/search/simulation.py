@@ -5,7 +5,7 @@ interrupted at random moments: the work since the last fold is lost, the rest is
 anything new. Nothing here fits a model or reads a clock, so that a thousand searches take seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import accumulate, pairwise
@@ -18,7 +18,7 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.search.cost import CostModel, Size
 from lepton_ray.search.desk import Assignment, Desk
 from lepton_ray.search.policy import Draw, PromotionPolicy, Stop, Wait
-from lepton_ray.search.records import Config, RecordedTable, key_of
+from lepton_ray.search.records import Config, Key, RecordedTable, key_of
 from lepton_ray.search.rungs import Rung
 from lepton_ray.search.title import best
 from lepton_ray.search.trial import DONE, PARTIAL, Outcome, Trial, beats
@@ -264,14 +264,19 @@ def simulate(searcher: Searcher, table: RecordedTable, world: World, *, seed: in
     )
 
 
-def drawn_from(table: RecordedTable) -> Draw:
-    """A policy's draw: the recorded configurations are the space, those with most settings in common are near."""
+def drawn_from(table: RecordedTable, ended: Collection[Key] = ()) -> Draw:
+    """A policy's draw: the recorded configurations are the space, those with most settings in common are near.
+
+    Args:
+        ended: not drawn again while there are others: a real space is not used up.
+    """
     spaces: dict[str, list[Config]] = {}
     for key, run in sorted(table.everywhere().items()):
         spaces.setdefault(key[0], []).append(run.config)
 
     def draw(family: str, rng: np.random.Generator, near: Config | None) -> Config | None:
-        space = spaces.get(family, [])
+        whole = spaces.get(family, [])
+        space = [config for config in whole if key_of(family, config) not in ended] or whole
         if not space or family == "constant":
             return None
         if near is not None:
@@ -305,11 +310,16 @@ def desk_over(
     seed: int = 0,
     reserve: float = 0.0,
 ) -> Desk:
-    """The desk of a run over a recorded table; what the portfolio names and was not recorded is left out."""
-    known = table.everywhere()
+    """The desk of a run over a recorded table; what the portfolio names and was not recorded is left out. A family of
+    which it names nothing else begins with its first recorded configuration: a run tries each family."""
+    known, ended = table.everywhere(), set[Key]()
+    listed = [entry for entry in portfolio if key_of(*entry) in known]
+    unlisted = {run.family: run.config for key, run in sorted(known.items(), reverse=True)}
+    for family, _ in listed:
+        unlisted.pop(family, None)
     policy = PromotionPolicy(
-        tuple(entry for entry in portfolio if key_of(*entry) in known),
-        drawn_from(table),
+        (*listed, *sorted(unlisted.items(), key=lambda entry: entry[0])),
+        drawn_from(table, ended),
         one_in=promotions_in(table, world),
         seed=seed,
     )
@@ -320,5 +330,5 @@ def desk_over(
         size=lambda trial: size_in(table, world, trial),
         costs=costs,
         reserve=lambda outcome: reserve,
-        on_outcome=lambda outcome: None,
+        on_outcome=lambda outcome: ended.add(key_of(outcome.trial.family, outcome.trial.config)),
     )

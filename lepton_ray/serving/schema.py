@@ -92,7 +92,7 @@ def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...]) -> Infere
     request_id = value.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise Refusal(422, "`id` is not a string.")
-    tensors = _named_tensors(value.get("inputs"))
+    tensors = named_tensors(value.get("inputs"))
     columns: dict[str, pa.Array] = {}
     rows = -1
     for column in schema.columns:
@@ -103,7 +103,7 @@ def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...]) -> Infere
         if rows not in (-1, len(columns[column.name])):
             raise Refusal(422, f"{where} holds {len(columns[column.name])} rows; the tensors before it hold {rows}.")
         rows = len(columns[column.name])
-    return Inference(pa.table(columns), request_id, _wanted(value.get("outputs"), outputs))
+    return Inference(pa.table(columns), request_id, wanted_outputs(value.get("outputs"), outputs))
 
 
 def refuse_unreadable(block: pa.Table, clean: pa.Table, plan: CleaningPlan) -> None:
@@ -155,7 +155,11 @@ def datatype_of(arrow_type: pa.DataType) -> str:
 
 def dump(value: Any) -> bytes:
     """JSON, with every float in the shortest form that reads back to the same bits."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a character, as a caller may send one: it goes back as it came
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -169,7 +173,7 @@ def _check_count(rows: int, where: str) -> None:
         raise Refusal(413, f"{where} holds {rows} rows; one request may hold {MAX_ROWS}.")
 
 
-def _named_tensors(inputs: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
+def named_tensors(inputs: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
     if not isinstance(inputs, list):
         raise Refusal(422, "`inputs` is not a list of tensors.")
     named: dict[str, tuple[str, Mapping[str, Any]]] = {}
@@ -227,7 +231,7 @@ def _fits(cell: Any, datatype: str) -> bool:
     return isinstance(cell, (int, float))
 
 
-def _wanted(asked: Any, outputs: tuple[str, ...]) -> tuple[str, ...]:
+def wanted_outputs(asked: Any, outputs: tuple[str, ...]) -> tuple[str, ...]:
     if asked is None:
         return ()
     if not isinstance(asked, list):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,12 @@ from lepton_ray.table.values import without_views
 BLOCK_BYTES = 16 << 20
 _PARQUET_ROWS = 1 << 17
 _MAX_OPEN_QUOTES = 100
+_DEEPEST = 64
+"""Levels of a JSON line: Arrow writes no deeper types, and its reader ends the process where a line is far deeper."""
+_JSON_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"?')
 
 _ASCII = bytes(range(0x80))
+_OPENING, _CLOSING = (np.frombuffer(marks, np.uint8) for marks in (b"[{", b"]}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,26 +205,45 @@ def read_parquet(path: Path, span: Span | None = None) -> Iterator[Any]:
 
 def read_jsonl(path: Path, keep: Keep) -> Iterator[Any]:
     """The blocks of a JSON-lines file; where a column mixes types, its cells become text."""
-    with opened(path) as file:
-        try:
-            options = pj.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
-            yield pj.read_json(file, options)
-            return
-        except (pa.ArrowException, OSError, EOFError):
-            pass
+    if not _has_depths(path):
+        with opened(path) as file:
+            try:
+                options = pj.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+                yield pj.read_json(file, options)
+                return
+            except (pa.ArrowException, OSError, EOFError):
+                pass
     yield _read_mixed_json(path, keep)
 
 
+def _has_depths(path: Path) -> bool:
+    """Whether a JSON-lines file has a line that is too deep."""
+    with opened(path) as file:
+        try:
+            return any(any(map(_too_deep, lines)) for lines in iter(lambda: file.readlines(BLOCK_BYTES), []))
+        except (OSError, EOFError) as fault:
+            raise _unreadable(path, fault) from None
+
+
+def _too_deep(line: bytes) -> bool:
+    """Whether a line of JSON is nested deeper than any table is."""
+    if len(line) <= _DEEPEST or line.count(b"[") + line.count(b"{") <= _DEEPEST:
+        return False
+    marks = np.frombuffer(_JSON_TEXT.sub(b"", line), np.uint8)
+    steps = np.isin(marks, _OPENING).astype(np.int64) - np.isin(marks, _CLOSING)
+    return bool(steps.cumsum().max(initial=0) > _DEEPEST)
+
+
 def _read_mixed_json(path: Path, keep: Keep) -> Any:
-    """A JSON-lines file that Arrow refuses, line by line; broken lines go to ``keep``."""
+    """A JSON-lines file that Arrow refuses, line by line; lines that are broken or too deep go to ``keep``."""
     rows: list[dict[str, Any]] = []
     with opened(path) as file:
         for number, line in enumerate(file, 1):
             text = line.decode("utf-8-sig", errors="replace").strip()
             try:
-                row = json.loads(text) if text else None
-            except (ValueError, RecursionError):  # broken, or nested too deeply
-                row = text
+                row = json.loads(text) if text and not _too_deep(line) else None
+            except ValueError:
+                row = None
             if isinstance(row, dict):
                 rows.append(row)
             elif text:

@@ -71,7 +71,7 @@ def _duplicates(profile: Profile, columns: Sequence[ColumnPlan]) -> tuple[bool, 
     elif few:
         why = "each trains once."
     else:
-        why = "they stay, because so many are how this table is; equal rows are on one side of every split."
+        why = "they stay, because so many are how this table is; none is held out that is learned from."
     return few and not by_chance, [Finding("duplicates", None, f"{what}; {why}")]
 
 

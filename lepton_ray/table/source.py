@@ -189,6 +189,10 @@ def _files_of(path: Path) -> tuple[Path, ...]:
     """The file itself, or the tables in a folder in the order of their names."""
     try:
         if not path.is_dir():
+            if path.exists() and not path.is_file():
+                raise DataError(
+                    f"{path} is a pipe or a device, and a table is read twice.", "Write it to a file first."
+                )
             return (path,)
         files = sorted(
             file

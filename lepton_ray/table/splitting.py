@@ -139,6 +139,16 @@ def times_by(plan: ColumnPlan, block: Any) -> npt.NDArray[np.float64]:
     return np.asarray(whole.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
+def each_by_itself(keys: Hashes) -> Hashes:
+    """(n,) keys of which none are equal: the first of equal ones is as it was, the others follow from their order."""
+    order = np.argsort(keys, kind="stable")
+    at = np.arange(len(keys))
+    first = np.append(True, np.diff(keys[order]) != 0)[: len(keys)]
+    before = np.empty_like(keys)
+    before[order] = at - np.maximum.accumulate(np.where(first, at, 0))
+    return np.where(before > 0, mix(keys + before), keys)
+
+
 def fold_ids(keys: Hashes, n_folds: int, repeat: int = 0) -> npt.NDArray[np.int64]:
     """The fold of each row, independent of the holdout and of other repeats; as even, and as many, as whole keys
     allow."""

@@ -1,1 +1,1 @@
-"""What training needs whichever the model: metrics and stopping. Knows no model and no Ray."""
+"""What training needs whichever the model: one loop, settings, checkpoints and metrics. Knows no model and no Ray."""

@@ -1,76 +1,56 @@
-"""The torch loop: a function of (model, batches, report). It knows nothing about tables, families, files or Ray.
+"""The torch loop: a function of (model, batches, settings, report). It knows nothing about tables, files or Ray.
 
 Whoever calls it owns the model, the optimizer and the data, so the same loop serves a warm worker, which keeps the best
-state in memory, and a group of workers, whose ``report`` saves a checkpoint and asks for all of them whether to go on.
+state in memory, and a group of workers, whose ``save`` writes checkpoints and whose ``lease`` is asked for all of them.
+On a CPU the same seed, rows and number of workers give the same bits. Models that are sharded over workers (FSDP2) are
+not there yet, and nothing here chooses a batch size or a learning rate.
 Importing this imports torch: only what fits a network does so, and late.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-Rows = tuple[tuple[Tensor, ...], Tensor, Tensor]
-"""What the model reads (each tensor: rows first), what it should have said, and the weights of the rows."""
-
-
-class Batches(Protocol):
-    """The data, a fresh order for every epoch."""
-
-    def __len__(self) -> int:
-        """Return the number of steps in an epoch, at least 1."""
-        ...
-
-    def epoch(self, number: int) -> Iterator[Rows]:
-        """Return the batches of this epoch; the same number gives the same batches."""
-        ...
+from lepton_ray.training.around import Around
+from lepton_ray.training.batches import Batches
+from lepton_ray.training.course import Course
+from lepton_ray.training.settings import Settings
+from lepton_ray.training.stepping import Loss
+from lepton_ray.training.telling import Outcome, Report
 
 
 def train(
     model: nn.Module,
     batches: Batches,
-    report: Callable[[int], bool],
+    settings: Settings,
+    report: Report,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
     optimizer: torch.optim.Optimizer,
-    schedule: Callable[[float], float],
-    epochs: int,
-    stop: Callable[[], bool],
-) -> None:
-    """Fit in place, one optimizer step for each batch, until the epochs, ``report`` or ``stop`` end it.
+    around: Around | None = None,
+) -> Outcome:
+    """Fit in place until the epochs, the patience, the lease or ``stop`` end it; the model is then the best there was.
+
+    A loss that is not finite takes the model back to the last good state, once at half the learning rate; the second
+    time it ends there. A batch that does not fit into memory is gone through in halves.
 
     Args:
-        report: is told the number of the epoch that ended, from 1, also of one that ``stop`` cut short; it may judge,
-            keep or save the model, which it finds in evaluation mode, and says whether to go on.
+        report: is told of steps, epochs and what was mended; of an epoch also where ``stop`` cut it short.
         loss: scores (rows, outputs) and targets to one loss for each row.
-        schedule: the share of the whole that is done, 0 to 1, to the factor of every group's learning rate.
-        stop: asked after each batch.
+        optimizer: over the model's parameters, each group at its own highest learning rate.
+
+    Raises:
+        UsageError: the output does not fit the target, or the precision the device.
+        DoesNotFit: a row does not fit into memory; among several workers, a batch does not.
+        BundleError: the state to go on from is of another architecture.
     """
-    total = epochs * len(batches)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(min(step / total, 1.0)))
-    for number in range(1, epochs + 1):
-        model.train()
-        stopped = False
-        for inputs, target, weight in batches.epoch(number):
-            optimizer.zero_grad()
-            torch.mean(loss(model(*inputs), target) * weight).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            rates.step()
-            stopped = stop()
-            if stopped:
-                break
-        model.eval()
-        if not report(number) or stopped:
-            return
-
-
-def waves(done: float) -> float:
-    """Four waves of the rate, each twice as long as the one before and ending at 0 (coslog4 of arXiv:2407.04491).
-
-    A run that is cut short thus has a settled model from the end of its last wave, at 1/15, 1/5 or 7/15 of the whole.
-    """
-    return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * done)))
+    given = around or Around()
+    if settings.seed is not None:
+        torch.manual_seed(settings.seed + given.peers.rank)
+    course = Course(model, batches, settings, report, loss=loss, optimizer=optimizer, around=given)
+    ended = course.begin()
+    while ended is None:
+        stopped = course.run_epoch()
+        ended = course.go_back() if stopped is None else course.conclude(stopped)
+    return course.end(ended)

@@ -39,6 +39,11 @@ def test_what_is_wrong_is_said_and_nothing_is_left(sealed: Bundle, tmp_path: Pat
     short = csv_of(raw_table().drop_columns(["city"]), tmp_path / "short.csv")
     with pytest.raises(UsageError, match="out.xlsx"):
         predict_file(sealed.folder, table, tmp_path / "out.xlsx")
+    (tmp_path / "link.csv").symlink_to(table)
+    for out in (table, tmp_path / "link.csv"):
+        with pytest.raises(UsageError, match="is the table itself"):
+            predict_file(sealed.folder, table, out)
+    (tmp_path / "link.csv").unlink()
     with pytest.raises(DataError, match="`city`"):
         predict_file(sealed.folder, short, tmp_path / "out.csv")
     with pytest.raises(DataError, match="`nothing`"):
@@ -54,3 +59,44 @@ def test_lines_that_are_no_rows_are_kept_aside(sealed: Bundle, tmp_path: Path) -
     done = predict_file(sealed.folder, path, tmp_path / "out.csv")
     assert (done.rows, done.rejected) == (ROWS, 1)
     assert done.rejected_path is not None and "1,2" in done.rejected_path.read_text()
+
+
+def in_files(place: Path, *columns: pa.Array) -> Path:
+    """A folder of Parquet files that hold another column ``more`` each."""
+    place.mkdir()
+    for number, more in enumerate(columns):
+        pa_parquet.write_table(raw_table().append_column("more", more), place / f"{number}.parquet")
+    return place
+
+
+WHOLE, HALVES = pa.array(range(ROWS)), pa.array([number / 2 for number in range(ROWS)])
+
+
+@pytest.mark.parametrize(
+    ("columns", "type_", "last"),
+    [
+        ((WHOLE, HALVES), pa.float64(), (ROWS - 1) / 2),
+        ((pa.nulls(ROWS), WHOLE), pa.int64(), ROWS - 1),
+        ((WHOLE, pa.array(["one"] * ROWS)), pa.string(), "one"),
+    ],
+)
+def test_files_that_disagree_about_a_column_to_keep(
+    sealed: Bundle, tmp_path: Path, columns: tuple[pa.Array, ...], type_: pa.DataType, last: object
+) -> None:
+    table = in_files(tmp_path / "in", *columns)
+    assert predict_file(sealed.folder, table, tmp_path / "out.parquet", keep=["more", "more"]).rows == 2 * ROWS
+    back = pa_parquet.read_table(tmp_path / "out.parquet")
+    assert back.column_names.count("more") == 1
+    assert back.schema.field("more").type == type_ and back["more"][-1].as_py() == last
+
+
+def test_what_no_cell_can_hold_is_said(sealed: Bundle, tmp_path: Path) -> None:
+    lists = pa.array([[1, 2]] * ROWS)
+    with pytest.raises(DataError, match="`more` to keep holds list<.*parquet"):
+        predict_file(sealed.folder, in_files(tmp_path / "one", lists), tmp_path / "out.csv", keep=["more"])
+    with pytest.raises(DataError, match="in one file and text in another"):
+        two = in_files(tmp_path / "two", lists, pa.array(["x"] * ROWS))
+        predict_file(sealed.folder, two, tmp_path / "out.parquet", keep=["more"])
+    assert not (tmp_path / "out.csv").exists() and not (tmp_path / "out.parquet").exists()
+    predict_file(sealed.folder, tmp_path / "one", tmp_path / "out.parquet", keep=["more"])
+    assert pa_parquet.read_table(tmp_path / "out.parquet")["more"][0].as_py() == [1, 2]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from lepton_ray import pipeline
 from lepton_ray.cli.main import main
 from lepton_ray.errors import LeptonError
 from lepton_ray.on_host import processes, taking_up
+from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.messages import decode
+from lepton_ray.on_host.staff import Staff
 from lepton_ray.on_host.supervisor import State, Supervisor
-from lepton_ray.on_host.worker_client import Worker
 from tests.outside import Done
 
 SUPERVISED = ("run", "serve", "resume")
@@ -51,14 +51,14 @@ class Inside:
 
 def supervised(words: tuple[str, ...], patch: pytest.MonkeyPatch) -> int:
     """Carry it out as the driver, and hand it over as the supervisor does with what it has heard."""
-    workers: list[Worker] = []
-    start = pipeline.start_worker
+    staffs: list[Staff] = []
+    start = Staff.start
 
-    def noted(*given: Any) -> Worker:
-        workers.append(start(*given))
-        return workers[-1]
+    def noted(course: Course) -> Staff:
+        staffs.append(start(course))
+        return staffs[-1]
 
-    patch.setattr(pipeline, "start_worker", noted)
+    patch.setattr(Staff, "start", noted)
     channel, wall_fd = os.pipe()
     try:
         again = taking_up.supervisor_of(words) if words[0] == "resume" else None
@@ -71,7 +71,7 @@ def supervised(words: tuple[str, ...], patch: pytest.MonkeyPatch) -> int:
     try:
         supervisor.state.status = main(words)
     finally:
-        for worker in workers:
+        for worker in (worker for staff in staffs for worker in staff.workers):
             worker.close()
         os.close(wall_fd)
     with os.fdopen(channel, "rb") as lines:

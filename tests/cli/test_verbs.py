@@ -130,14 +130,25 @@ def test_a_run_within_this_process_leaves_the_same(run: Run) -> None:
 def check_it_ends_with_one_object_within_its_wall(run: Run) -> None:
     result = run.done.result
     assert "Traceback" not in run.done.err, run.done
-    assert list(result)[:15] == [
-        *("run", "bundle", "task", "metric", "score", "score_interval", "baseline_score", "spent_usd", "budget_usd"),
-        *("wall_seconds", "deadline_seconds", "trials", "stopped_because", "report", "endpoint"),
+    assert list(result)[:16] == [
+        *("run", "bundle", "task", "metric", "score", "score_interval", "baseline_score", "believed_score"),
+        *(
+            "spent_usd",
+            "budget_usd",
+            "wall_seconds",
+            "deadline_seconds",
+            "trials",
+            "stopped_because",
+            "report",
+            "endpoint",
+        ),
     ]
     assert result["wall_seconds"] <= run.done.seconds + 0.1  # closing is billed ahead
     assert (result["task"], result["metric"], result["endpoint"]) == ("binary", "roc_auc", None)
     low, high = result["score_interval"]
     assert low < result["score"] < high and 0.7 > result["baseline_score"]
+    assert abs(result["believed_score"] - result["score"]) < 0.2
+    assert "The search itself believed it to be" in (run.folder / "report.html").read_text()
     assert result["trials"] == len((run.folder / "trials.jsonl").read_text().splitlines())
     run.done.promised(result["score"] > 0.7 and result["trials"] >= TRIALS)
 
@@ -304,7 +315,19 @@ def test_clean_takes_what_is_of_no_use_and_leaves_the_rest(run: Run, tmp_path: P
     expected = {temp / f"lepton-{nobody:x}-abc", Path("lepton-runs/failed"), Path("lepton-runs/good/.work")}
     assert {Path(line.removeprefix("would remove ")) for line in clean("--dry-run").splitlines()} == expected
     assert failed.exists() and (finished / ".work").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lepton_ray.cli.clean.shutil.rmtree", lambda path, ignore_errors: None)
+        assert clean().count("could not remove ") == 3
     assert clean().count("removed ") == 3
     assert not failed.exists() and list(finished.iterdir()) and not (finished / ".work").exists()
     assert len(list(temp.iterdir())) == 3
     assert "nothing to remove" in clean()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_stream_that_the_caller_has_closed_is_no_fault(tmp_path: Path, number: int) -> None:
+    closed = ("sh", "-c", f'exec "$@" {number}>&-', "sh")
+    done = lepton("run", "none.csv", "--target", "left", "--no-serve", "--json", cwd=tmp_path, before=closed)
+    assert done.code == 3 and "Traceback" not in done.err
+    assert number == 1 or "no file none.csv" in done.result["error"]

@@ -329,5 +329,6 @@ class FamilyExam:
         given = paper(family, task)
         shares = self.plain(family, given).importances()
         if shares is not None:
-            assert set(shares) <= {*given.X.names, *(name for name, _ in given.X.groups)}
+            texts = () if given.X.texts is None else given.X.texts.column_names
+            assert set(shares) <= {*given.X.names, *(name for name, _ in given.X.groups), *texts}
             assert sum(shares.values()) == pytest.approx(1.0)

@@ -26,7 +26,7 @@ SCHEMA = Schema(
         Column("note", Kind.TEXT),
     )
 )
-VIEWS = ("tree", "linear")
+VIEWS = ("tree", "linear", "text")
 
 rows = st.lists(
     st.tuples(
@@ -74,7 +74,8 @@ def same_bits(a: Matrix, b: Matrix) -> bool:
     if (a.sparse is None) != (b.sparse is None) or a.names != b.names or a.groups != b.groups:
         return False
     crossed = a.sparse is None or np.array_equal(a.sparse.toarray(), b.sparse.toarray())
-    return crossed and np.array_equal(a.dense, b.dense, equal_nan=True)
+    told = (a.texts is None) == (b.texts is None) and (a.texts is None or a.texts.equals(b.texts))
+    return crossed and told and np.array_equal(a.dense, b.dense, equal_nan=True)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -14,7 +14,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 FLOORS = [
     "errors", "money", "table", "datasets", "features", "training", "models", "search", "federated", "bundle",
-    "serving", "monitoring", "report", "spec", "on_host", "on_ray", "pipeline", "runs", "estimators", "cli",
+    "serving", "monitoring", "report", "spec", "on_host", "on_ray", "pipeline", "runs", "estimators", "verbs",
+    "cli",
 ]  # fmt: skip
 TORCH_ROOMS = {"training", "models", "bundle", "on_host", "on_ray"}
 

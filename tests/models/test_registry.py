@@ -17,7 +17,8 @@ from lepton_ray.models.registry import EXTRAS, FAMILIES, family, installed
 )
 def test_every_name_is_a_family_of_that_name(name: str) -> None:
     if name in EXTRAS:
-        pytest.importorskip(EXTRAS[name], reason=f"needs the extra [{EXTRAS[name]}]")
+        for package in EXTRAS[name]:
+            pytest.importorskip(package, reason=f"needs the extra [{EXTRAS[name][0]}]")
     assert isinstance(family(name), Family)
     assert family(name).name == name
 
@@ -33,6 +34,10 @@ def test_a_users_own_family_is_found_by_its_address() -> None:
         ("no_such_module:Thing", "cannot be imported: No module named 'no_such_module'"),
         ("lepton_ray.models.constant:Nothing", "has no 'Nothing'"),
         ("json:JSONDecoder", "lacks name, view, tasks"),
+        (".relative:Thing", "cannot be imported: TypeError: the 'package' argument is required"),
+        ("decimal:Context.prec", "has no 'Context.prec'"),
+        ("fractions:_RATIONAL_FORMAT", "it lacks name"),
+        ("zoneinfo:ZoneInfo", "cannot be made: TypeError: "),
         (":Thing", "no module before the colon"),
     ],
 )
@@ -42,7 +47,7 @@ def test_what_is_wrong_is_named(name: str, said: str) -> None:
 
 
 def test_naming_the_families_imports_none_of_their_libraries() -> None:
-    libraries = ("lightgbm", "sklearn", "catboost", "torch")
+    libraries = ("lightgbm", "sklearn", "catboost", "torch", "tokenizers")
     code = f"import sys, lepton_ray.models.registry; print([name for name in {libraries} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

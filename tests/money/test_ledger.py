@@ -1,5 +1,6 @@
 """The ledger's books balance to the micro-dollar, and a writer may be killed at any byte."""
 
+import errno
 import json
 import os
 import resource
@@ -286,6 +287,16 @@ def test_a_ledger_is_never_overwritten_and_leaves_nothing_beside_it(ledger: Ledg
     with pytest.raises(MoneyError, match="already"):
         Ledger.create(ledger.path, "r2", MACHINE, 0.0)
     assert os.listdir(Path(ledger.path).parent) == ["ledger.jsonl"]
+
+
+def test_of_a_ledger_that_could_not_be_written_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lepton_ray.money.ledger.write_at_once", full)
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        Ledger.create(tmp_path / "l.jsonl", "r1", MACHINE, 0.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_an_environment_fault(tmp_path: Path) -> None:

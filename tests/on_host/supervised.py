@@ -149,6 +149,9 @@ def check_passed_on(name: str, run: Run, done: Done) -> None:
     assert end.told in (done.result["error"] if end.code else done.result["stopped_because"])
     assert end.code == 0 or done.result["exit_code"] == end.code
     assert end.seal == ("bundle" in done.result)
+    if end.seal and end.code:
+        kept = run.file("result.json")
+        assert kept["spent_usd"] > 0 and kept["stopped_because"] == done.result["error"]
     assert "Traceback" not in done.err
     check_nothing_is_left(run)
 

@@ -12,10 +12,10 @@ from lepton_ray.features.matrix import Matrix
 from lepton_ray.models.family import Batch
 from lepton_ray.models.linear import LinearFamily
 from lepton_ray.money.lease import Lease
-from lepton_ray.on_host.bench import LateBench, joined, open_bench
+from lepton_ray.on_host.bench import LateBench, come_to, joined, open_bench
 from lepton_ray.on_host.blending import cross_validated
 from lepton_ray.on_host.fits import SEARCH
-from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome
+from lepton_ray.search.trial import DONE, FAILED, PARTIAL, Outcome, Trial
 from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS
 from tests.on_host import rows as small
@@ -169,6 +169,15 @@ def test_a_wish_to_stop_leaves_one_fold(tmp_path: Path) -> None:
     assert found.state == PARTIAL and len(found.fold_errors) == 1
 
 
+def test_what_refits_read_is_laid_out_before_unless_the_run_is_to_end(tmp_path: Path) -> None:
+    (_, _, on), order = made(tmp_path), {"kind": "warm", "families": ["linear", "lightgbm"]}
+    (on.scratch / "stop").touch()
+    assert on.run(order, LONG) == {} and not on._matrices
+    (on.scratch / "stop").unlink()
+    assert on.run(order, LONG) == {}
+    assert set(on._matrices) == {(part, view) for part in ("dev", "all") for view in ("linear", "tree")}
+
+
 def refit(rows: str, trial: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"kind": "refit", "trial": trial, "effort": {}, "rows": rows, "threads": 1, **more}
 
@@ -318,3 +327,27 @@ def test_parts_are_joined_in_order(tmp_path: Path) -> None:
     both = joined(prepared.dev, prepared.held)
     assert len(both.y) == 1200 == both.table.num_rows == len(both.usable) == len(both.folds)
     assert (both.y[: len(prepared.dev.y)] == prepared.dev.y).all() and both.weight is None
+
+
+@pytest.mark.parametrize(
+    "effort, wanted, share",
+    [
+        ({"trees": 80, "power": 1.4}, {"trees": 100, "power": 1.4}, 0.8),
+        ({"rounds": 300}, {"rounds": 200}, 1.5),
+        ({}, {"rounds": 200}, 0.0),
+        ({"C": 1.0}, {}, 0.0),
+    ],
+)
+def test_how_far_a_refit_came_is_the_share_of_its_rounds(
+    effort: dict[str, Any], wanted: dict[str, Any], share: float
+) -> None:
+    assert come_to(effort, wanted) == share
+
+
+def test_a_refit_that_its_lease_cuts_near_its_end_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = made(tmp_path)[2]
+    trial = Trial("t1", "extra_trees", {}, rung=0).to_dict()
+    cut = Lease("t1", 0.0, 0.0)
+    assert not on.run(refit("dev", trial, effort={"trees": 100}), cut)["complete"]
+    monkeypatch.setattr("lepton_ray.on_host.bench.FAR_ENOUGH", 0.01)
+    assert on.run(refit("dev", trial, effort={"trees": 100}), cut)["complete"]

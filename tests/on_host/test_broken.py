@@ -99,6 +99,8 @@ def test_a_beat_promises_a_second_and_the_last_is_exact(home: Path) -> None:
         assert Broken.of(pulse.parent.parent).spent_seconds == billed
     beat(pulse, 1e9)
     assert Broken.of(pulse.parent.parent).spent_seconds == 60.0, "no run is billed beyond its wall"
+    pulse.write_text("[" * 100_000)
+    assert Pulse.felt(pulse) is None
     pulse.write_text('{"second": ')
     assert Pulse.felt(pulse) is None and Broken.of(pulse.parent.parent).spent_seconds == 10.0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lepton_ray.bundle.files import point
 from lepton_ray.bundle.manifest import read_manifest
 from lepton_ray.errors import LeptonError
 from lepton_ray.money.dollars import Dollars
@@ -19,7 +20,8 @@ from lepton_ray.on_host.broken import Broken
 from lepton_ray.on_host.resuming import mended_bundle, recalled
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.search.trial import BROKEN_OFF, DONE
-from tests.on_host.faults import TRIALS, Life, child, sealed, told, trial, writes_of
+from tests.on_host.faults import TRIALS, Life, child, origin, sealed, told, trial, writes_of
+from tests.sealed import seal
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # hundreds of syncs are waited for on a disk
 PARTS = 8
@@ -118,3 +120,17 @@ def check_books(ledger: Ledger, broken: Broken, when: str) -> None:
     assert receipt.total.dollars == Dollars.of_rate(receipt.machine.per_hour, receipt.total.seconds), when
     assert receipt.total.dollars == Dollars.total(leg.dollars for leg in receipt.legs), when
     assert receipt.legs[1].seconds == pytest.approx(2.0) and receipt.legs[1].down == 100.0, when
+
+
+def test_a_clock_that_is_put_back_does_not_bring_back_an_older_bundle(tmp_path: Path) -> None:
+    left = RunFolder(tmp_path)
+    left.prepare()
+    homes = [tmp_path / "bundles" / name for name in ("before", "after")]
+    for home, created in zip(homes, (2e9, 1e9), strict=True):
+        seal(home, family_name="constant", facts=origin(trial(0)), created=created)
+    point(left.bundle, homes[1])  # and killed before the one before was dropped
+    manifest = mended_bundle(left)
+    assert manifest is not None and manifest.created == 1e9
+    assert list((tmp_path / "bundles").iterdir()) == [homes[1]] and left.bundle.resolve() == homes[1]
+    left.bundle.unlink()
+    assert mended_bundle(left) is not None and left.bundle.resolve() == homes[1], "what is whole is pointed at again"

@@ -14,7 +14,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.on_host import blending, finishing, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.bench import Bench
-from lepton_ray.on_host.choosing import chosen_families
+from lepton_ray.on_host.choosing import Chosen, chosen_families
 from lepton_ray.on_host.concluding import rows_of
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.out_of_fold import load_folds, path_of, save_folds
@@ -41,6 +41,7 @@ class Here:
     lose: tuple[str, ...] = ()
     lose_pairs: tuple[tuple[str, str], ...] = ()
     given: list[tuple[dict[str, Any], Lease]] = field(default_factory=list)
+    busy: bool = False
 
     def ready_within(self, timeout: float) -> bool:
         return True
@@ -97,7 +98,7 @@ class Made:
             seconds=lambda outcome: finishing.refit_seconds(self.desk.fit_seconds(outcome)),
             until=until,
             trials=3,
-            book=lambda outcome, part, started, complete: self.booked.append((outcome.trial.id, part, complete)),
+            book=lambda refit, complete: self.booked.append((refit.outcome.trial.id, refit.part, complete)),
         )
 
     @property
@@ -114,7 +115,7 @@ def searched(folder: Path, *, trials: int = 3, rows: int = 1200, lose: tuple[str
     made = Made(course, prepared, sealer, open_desk(course, prepared, sealer), Here(on, lose))
     course.meter.enter("first models")
     done = lambda: len(made.desk.outcomes()) >= trials  # noqa: E731
-    host_search.run(made.desk, made.worker, course.clock, threads=1, hand_over=done)  # type: ignore[arg-type]
+    host_search.run(made.desk, [made.worker], course.clock, threads=1, hand_over=done)  # type: ignore[arg-type]
     return made
 
 
@@ -182,6 +183,7 @@ def at_the_last_rung(made: Made, *families: str) -> blending.Recipe:
     return blended(made, [Outcome.from_dict(answer) for answer in answers])
 
 
+@pytest.mark.exam
 def test_refits_on_every_row_come_before_those_for_a_better_score(tmp_path: Path) -> None:
     made = searched(tmp_path, trials=2, families="linear,lightgbm")
     found = made.finish(recipe=at_the_last_rung(made, "linear", "lightgbm"))
@@ -222,6 +224,7 @@ def test_a_member_whose_refit_did_not_end_leaves_the_blend_to_the_others(tmp_pat
     assert [outcome.trial.family for outcome, _ in found.recipe.members] == ["linear"]
 
 
+@pytest.mark.exam
 def test_where_no_refit_ends_the_champion_stays_with_its_own_score(tmp_path: Path) -> None:
     """The blend may be led by a trial that was never the best so far: it has no bundle and no score of its own."""
     made = searched(tmp_path, trials=9, families="linear,lightgbm")
@@ -235,6 +238,7 @@ def test_where_no_refit_ends_the_champion_stays_with_its_own_score(tmp_path: Pat
     assert found.recipe.temperature == 1.0 and len(found.recipe.predictions) == len(found.recipe.rows)
 
 
+@pytest.mark.exam
 def test_a_score_stands_beside_the_model_that_it_measures(tmp_path: Path) -> None:
     made = searched(tmp_path, trials=9, families="linear,lightgbm")
     first = {outcome.trial.family: outcome.trial.id for outcome in reversed(made.desk.outcomes())}
@@ -369,6 +373,16 @@ def test_what_is_left_out_of_a_search_is_told_with_its_reason(tmp_path: Path) ->
     assert "--drop note" in refused.value.hint
 
 
+def test_where_every_family_failed_the_reason_is_told(tmp_path: Path) -> None:
+    floor = Outcome(Trial("t000", "constant", {}, 0), "done", "host", 0.0, 1.0, error=0.5)
+    broken = [replace(floor, trial=Trial(f"t00{at}", "own", {}, 0), error=None, reason="two\nlines.") for at in (1, 2)]
+    told = telling.alone(floor, [floor, *broken], Chosen(("constant", "own"), {"other": "it has no list."}))
+    assert told == "every family failed, so the model is the constant one (own: two lines; other: it has no list)"
+    assert telling.alone(floor, [floor], Chosen(("constant",))) is None
+    better = replace(floor, trial=Trial("t003", "linear", {}, 0))
+    assert telling.alone(floor, [floor, *broken, better], Chosen(("constant",))) is None
+
+
 class Regressor:
     name, view, tasks, weighted = "own", "tree", frozenset({Task.REGRESSION}), False
     exports: frozenset[Any] = frozenset()
@@ -378,3 +392,74 @@ class Regressor:
     def work(self, *given: Any) -> Any: ...
     def fit(self, *given: Any) -> Any: ...
     def load(self, *given: Any) -> Any: ...
+
+
+class Timed:
+    """Workers without processes on one clock: each refit takes what is said, less on more threads."""
+
+    def __init__(self, workers: int, takes: dict[str, float]) -> None:
+        self.now, self.takes = 0.0, takes
+        self.ends: dict[int, tuple[float, dict[str, Any]]] = {}
+        self.begun: list[tuple[str, float, int]] = []
+        self.booked: list[tuple[str, bool]] = []
+        self.slow: dict[str, float] = {}
+        self.workers = [TimedWorker(self, at) for at in range(workers)]
+
+    def refits(self, cores: int, until: float) -> list[tuple[str, float, int]]:
+        """(name, begun at, threads) of each refit that was begun."""
+        tried = [Trial(name, "linear", {}, 0) for name in self.takes]
+        waiting = [("all", Outcome(trial, "done", "host", 0.0, 1.0, error=0.1)) for trial in tried]
+        seconds = lambda one: self.takes[one.trial.id]  # noqa: E731
+        crew: Any = self.workers
+        ends = {"all": until}
+        book = lambda refit, complete: self.booked.append((refit.outcome.trial.id, complete))  # noqa: E731
+        finishing._Refits(crew, cores, lambda: self.now, waiting, ends, seconds, book).carried_out()
+        return self.begun
+
+
+@dataclass
+class TimedWorker:
+    shared: Timed
+    at: int
+
+    def ready_within(self, timeout: float) -> bool:
+        return self.at not in self.shared.ends
+
+    def submit(self, task: dict[str, Any], lease: Lease) -> None:
+        speed = 1.0 + finishing.PER_THREAD * (task["threads"] - 1)
+        name = task["trial"]["id"]
+        self.shared.begun.append((name, self.shared.now, task["threads"]))
+        takes = self.shared.takes[name] + self.shared.slow.get(name, 0.0)
+        self.shared.ends[self.at] = self.shared.now + takes / speed, task
+
+    def poll(self, timeout: float) -> Ended | None:
+        self.shared.now += timeout
+        end, task = self.shared.ends[self.at]
+        if end > self.shared.now:
+            return None
+        del self.shared.ends[self.at]
+        return Ended(task, Status.DONE, {"complete": True}, "", 0.0, end)
+
+
+def test_refits_share_the_cores_and_the_last_has_all_that_are_free() -> None:
+    assert Timed(2, {"t1": 4.0, "t2": 4.0}).refits(2, 9.0) == [("t1", 0.0, 1), ("t2", 0.0, 1)]
+    assert Timed(2, {"t1": 4.0}).refits(4, 9.0) == [("t1", 0.0, 4)]
+    assert Timed(2, {"t1": 4.0, "t2": 4.0}).refits(8, 9.0) == [("t1", 0.0, 4), ("t2", 0.0, 4)]
+
+
+def test_nobody_waits_for_a_refit_that_is_late_where_another_worker_can_seal() -> None:
+    late = Timed(2, {"t1": 9.0, "t2": 2.0})
+    late.slow = {"t1": 5.0}
+    assert late.refits(2, 9.0) == [("t1", 0.0, 1), ("t2", 0.0, 1)]
+    assert late.booked == [("t2", True), ("t1", False)] and late.now == pytest.approx(9.31, abs=0.05)
+
+
+def test_who_is_late_is_given_nothing_more() -> None:
+    late, there = Here(None, busy=True), Here(None)  # type: ignore[arg-type]
+    assert finishing._free([late, there]) is there  # type: ignore[list-item]
+
+
+def test_what_fits_in_time_on_all_cores_only_has_them_when_nothing_else_runs() -> None:
+    first, second = Timed(2, {"t1": 10.0, "t2": 1.0}).refits(2, 6.0)
+    assert first == ("t2", 0.0, 1) and second == ("t1", pytest.approx(1.0, abs=0.1), 2)
+    assert Timed(2, {"t1": 30.0, "t2": 1.0}).refits(2, 6.0) == [("t2", 0.0, 1)]

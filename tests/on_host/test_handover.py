@@ -48,6 +48,21 @@ def test_a_run_without_a_model_leaves_word(tmp_path: Path) -> None:
     assert found["run"] == "r" and found["error"] == "e" and found["spent_usd"] == 5e-06
 
 
+@pytest.mark.parametrize(
+    ("believed", "said"),
+    [
+        (0.8533, "believed  0.8533 by the search, 0.0105 more than measured\n"),
+        (0.84, "believed  0.84 by the search, 0.0028 less than measured\n"),
+        (0.8428, "believed  0.8428 by the search, as measured\n"),
+        (None, ""),
+    ],
+)
+def test_the_summary_says_how_far_the_search_was_from_what_was_measured(believed: float | None, said: str) -> None:
+    facts = {"metric": "roc_auc", "score": 0.8428, "spent_usd": 0.1, "wall_seconds": 9.0, "bundle": "b"}
+    told = handover.summary(dict.fromkeys(handover.KEYS) | facts | {"believed_score": believed})
+    assert said in told and ("believed" in told) == bool(said)
+
+
 def test_only_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temp, kept, here = tmp_path / "temp", tmp_path / "kept", tmp_path / "here"
     for folder in (temp / "a" / "b", kept / "run", here):

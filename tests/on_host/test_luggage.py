@@ -87,6 +87,7 @@ def promoted() -> dict[str, Any]:
     return {"id": "t005", "family": "linear", "config": {"C": 0.5}, "rung": 1, "parent": "t000"}
 
 
+@pytest.mark.process
 def test_a_wish_to_stop_is_heard_from_afar(away: tuple[Any, AwayBench, ByHand]) -> None:
     _, there, post = away
     asked = threading.Timer(0.2, (post.home / "stop-t009").touch)

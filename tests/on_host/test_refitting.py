@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.bundle.bundle import Bundle, write_bundle
 from lepton_ray.errors import BundleError, DataError
 from lepton_ray.on_host.refitting import refit_bundle
-from tests.sealed import raw_table, seal
+from lepton_ray.table.cleaning import make_plan
+from lepton_ray.table.profile import profile_block
+from tests.sealed import fitted, raw_table, seal
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +68,13 @@ def test_a_folder_in_the_way_is_never_overwritten(first: Bundle, tmp_path: Path)
     with pytest.raises(BundleError, match="exists already"):
         refit_bundle(first, raw_table(), tmp_path / "there", seed=1, threads=1)
     assert list(tmp_path.iterdir()) == [tmp_path / "there"]
+
+
+def test_rows_that_weigh_nothing_are_no_rows(tmp_path: Path) -> None:
+    table = raw_table().append_column("weight", pa.array(["1"] * 240))
+    plan = make_plan(profile_block(table), target="leaves", drop=("level", "value"), weight="weight")
+    first = Bundle.load(write_bundle(tmp_path / "first", **fitted(table, plan, "lightgbm")).folder)
+    few = table.set_column(table.column_names.index("weight"), "weight", pa.array(["1"] * 9 + ["0"] * 231))
+    with pytest.raises(DataError, match="Only 9 rows of the table weigh"):
+        refit_bundle(first, few, tmp_path / "no", seed=1, threads=1)
+    assert refit_bundle(first, table, tmp_path / "again", seed=1, threads=1).manifest.facts["fitted_rows"] == 240

@@ -19,6 +19,7 @@ from lepton_ray.on_host import blending, resuming, telling
 from lepton_ray.on_host import search as host_search
 from lepton_ray.on_host.bench import Bench
 from lepton_ray.on_host.broken import Broken
+from lepton_ray.on_host.concluding import conclude
 from lepton_ray.on_host.course import Course
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.out_of_fold import out_of_fold, path_of
@@ -30,7 +31,7 @@ from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.trial import BROKEN_OFF, DONE, Outcome, Trial
 from lepton_ray.spec import Surroundings
 from tests.on_host.rows import Silent, columns, write
-from tests.on_host.test_finishing import Here, Made, searched
+from tests.on_host.test_finishing import Here, Made, at_the_last_rung, searched
 
 IN_HAND = {"family": "linear", "config": {"C": 0.123}, "rung": 0}
 
@@ -63,15 +64,20 @@ def taken_up(made: Made, screen: Silent | None = None, **changes: Any) -> tuple[
 
 def goes_on(made: Made, screen: Silent | None = None) -> Made:
     """The same run up to its search, as the driver goes on with it."""
+    return gone_on(made, screen)[0]
+
+
+def gone_on(made: Made, screen: Silent | None = None) -> tuple[Made, Past]:
+    """The same, and what its earlier legs have left."""
     course, past = taken_up(made, screen)
     course.meter.enter("read")
     prepared = prepare(course.spec)
     telling.write_setup(course, prepared)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
     desk = open_desk(course, prepared, sealer)
-    past.replay(prepared, desk, sealer)
+    past.replay(prepared, desk, sealer, course.folder.scratch)
     course.meter.enter("first models")
-    return Made(course, prepared, sealer, desk, Here(Bench(course.folder.scratch)))
+    return Made(course, prepared, sealer, desk, Here(Bench(course.folder.scratch))), past
 
 
 def test_what_was_known_is_known_again_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -87,7 +93,7 @@ def test_what_was_known_is_known_again_and_the_search_goes_on(tmp_path: Path) ->
     assert any("3 trials" in one and "not billed" in one for one in screen.said), screen.said
     assert any("1 trial that" in one for one in screen.said) and any("1 line of its log" in one for one in screen.said)
     done = lambda: len(again.desk.outcomes()) >= 7  # noqa: E731
-    host_search.run(again.desk, again.worker, again.course.clock, threads=1, hand_over=done)  # type: ignore[arg-type]
+    host_search.run(again.desk, [again.worker], again.course.clock, threads=1, hand_over=done)  # type: ignore[arg-type]
     assert [one.trial.id for one in again.desk.outcomes()] == [f"t{number:03d}" for number in range(7)]
     found = again.finish(members=3)
     assert found.fitted_on == "all" and Bundle.load(again.result["bundle"]).id == again.result["bundle_id"]
@@ -142,6 +148,7 @@ def test_a_run_can_be_broken_off_again_and_again(tmp_path: Path) -> None:
     assert [one.trial.id for one in made.desk.outcomes()] == ["t000", "t001", "t002", "t003"]
 
 
+@pytest.mark.exam
 def test_a_model_that_was_finished_is_reported_as_it_is(tmp_path: Path) -> None:
     made = broken_off(tmp_path, trials=6, families="linear,lightgbm")
     made.course.meter.ledger.note("stopped_because", "it was enough")
@@ -152,15 +159,38 @@ def test_a_model_that_was_finished_is_reported_as_it_is(tmp_path: Path) -> None:
     prepared = prepare(course.spec)
     sealer = Sealer(course.folder, telling.opening_facts(course, prepared), course.clock)
     desk = open_desk(course, prepared, sealer)
-    past.replay(prepared, desk, sealer)
-    found = past.concluded(course, prepared, sealer)
-    assert past.finished and found is not None and found.fitted_on == before.fitted_on == "all"
+    past.replay(prepared, desk, sealer, course.folder.scratch)
+    found = past.concluded(course, prepared, sealer, until=60.0)
+    assert past.searched and found is not None and found.fitted_on == before.fitted_on == "all"
     shares = [(one.trial.id, share) for one, share in before.recipe.members]
     assert [(one.trial.id, share) for one, share in found.recipe.members] == shares
     assert found.importances == Bundle.load(result["bundle"]).model.importances()
     assert found.held_out["score"] == before.held_out["score"]
     html = telling.report_html(course, prepared, desk, sealer, found)
     assert "it was enough" in html and sealer.facts["bundle_id"] == result["bundle_id"]
+
+
+@pytest.mark.exam
+def test_a_blend_that_was_sealed_as_it_is_is_fitted_again(tmp_path: Path) -> None:
+    made = broken_off(tmp_path, trials=2, families="linear,lightgbm")
+    recipe = at_the_last_rung(made, "linear", "lightgbm")
+    for outcome, _ in recipe.members:
+        made.course.folder.log_trial(outcome)
+    made.course.meter.ledger.note("stopped_because", "it was enough")
+    made.worker.lose = ("dev", "all")
+    before = made.finish(recipe=recipe)
+    assert before.fitted_on == "search" and made.result["score"] == before.held_out["score"]
+    again, past = gone_on(made)
+    late = past.concluded(again.course, again.prepared, again.sealer, until=again.course.clock() + 1.0)
+    assert late is not None and late.fitted_on == "search" and len(late.recipe.members) == 2
+    assert past.searched and past.concluded(again.course, again.prepared, again.sealer, until=60.0) is None
+    assert again.desk.view(0.0).stopped_because == "it was enough"
+    best, hire = again.desk.best(), lambda refits, seconds: [again.worker]
+    found = conclude(again.course, again.prepared, again.desk, again.sealer, best, hire=hire, until=60.0)
+    assert found.fitted_on == "all" and {one.trial.id for one, _ in found.recipe.members} <= {"t90", "t91"}
+    asked = [(task["kind"], task.get("rows")) for task, _ in again.worker.given]
+    assert asked[:2] == [("seal", "search"), ("refit", "all")], "a fit that is there needs no other one to be scored"
+    assert Bundle.load(again.result["bundle"]).manifest.facts["fitted_on"] == "all"
 
 
 def test_without_any_model_what_had_found_one_is_tried_again(tmp_path: Path) -> None:
@@ -170,7 +200,7 @@ def test_without_any_model_what_had_found_one_is_tried_again(tmp_path: Path) -> 
     again = goes_on(made)
     assert again.desk.best() is None and {one.state for one in again.desk.outcomes()} == {BROKEN_OFF}
     done = lambda: again.desk.best() is not None  # noqa: E731
-    host_search.run(again.desk, again.worker, again.course.clock, threads=1, hand_over=done)  # type: ignore[arg-type]
+    host_search.run(again.desk, [again.worker], again.course.clock, threads=1, hand_over=done)  # type: ignore[arg-type]
     assert again.desk.outcomes()[-1].trial == Trial("t004", "constant", {}, 0)
     assert Bundle.load(again.result["bundle"]).id == again.result["bundle_id"]
 
@@ -210,6 +240,15 @@ def cleaned(made: Made) -> None:
     shutil.rmtree(made.course.folder.kept)
 
 
+def torn(name: str, text: str) -> Callable[[Made], None]:
+    """A file of the run that is not as it was written."""
+
+    def act(made: Made) -> None:
+        (made.course.folder.path / name).write_text(text)
+
+    return act
+
+
 def nearly_over(made: Made) -> None:
     beat(made.course.folder.pulse, 55.0)
 
@@ -220,6 +259,10 @@ def nearly_over(made: Made) -> None:
         (changed, DataError, "no longer the one"),
         (gone, DataError, "There is no file"),
         (cleaned, DataError, "nobody can say whether"),
+        (torn("spec.json", '{"table": ' * 100_000), DataError, "spec.json is nested too deeply"),
+        (torn("spec.json", "{"), DataError, "spec.json is not JSON"),
+        (torn(".resume/grounds.json", "[" * 100_000), DataError, "grounds.json is nested too deeply"),
+        (torn(".resume/grounds.json", "{}"), DataError, "grounds.json has no field 'source'"),
         (retold(table="a pandas frame of 9 x 2"), DataError, "went with the program"),
         (retold(price="1.5"), MoneyError, "began on a machine at $0.096 per hour, and this one costs $1.50"),
         (nearly_over, MoneyError, "Of 1m this run has"),
@@ -236,6 +279,17 @@ def test_a_run_that_cannot_be_the_same_is_refused_and_left_as_it_is(
     assert words in fault.value.what and fault.value.hint
     assert {path: path.read_bytes() for path in made.course.folder.path.rglob("*") if path.is_file()} == before
     assert Broken.of(made.course.folder.path).run_id == "run-1", "it can be taken up once that is mended"
+
+
+def test_a_machine_at_another_price_is_refused_and_one_at_the_price_that_was_given_is_not(tmp_path: Path) -> None:
+    made = broken_off(tmp_path)
+    folder, larger = made.course.folder.path, around(made, vcpus=4)
+    with pytest.raises(MoneyError, match=r"at \$0.096 per hour, and this one costs \$0.192") as fault:
+        take_up(spec_of(folder), folder, larger, Silent())
+    assert "--warm-start" in fault.value.hint and len(made.course.meter.ledger.legs) == 1
+    retold(price="0.096")(made)
+    course, _ = take_up(spec_of(folder), folder, larger, Silent())
+    assert course.meter.ledger.machine.per_hour == Dollars.parse("0.096") and len(course.meter.ledger.legs) == 2
 
 
 def test_a_table_made_ready_otherwise_is_refused(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """The run's folder: every file whole or not there, one bundle at a time behind a link, leavings taken away."""
 
+import errno
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
+from lepton_ray.errors import EnvironmentFault, UsageError
 from lepton_ray.on_host import handover
 from lepton_ray.on_host.fits import SEARCH, home_of
-from lepton_ray.on_host.run_folder import LEAVINGS, Begun, RunFolder
+from lepton_ray.on_host.run_folder import LEAVINGS, Begun, RunFolder, claimed
 from lepton_ray.on_host.sealing import Sealer
-from lepton_ray.search.trial import DONE, Outcome, Trial
+from lepton_ray.search.trial import DONE, INTERRUPTED, Outcome, Trial
 from tests.sealed import seal
 
 
@@ -124,6 +127,21 @@ def test_what_is_kept_has_a_bound_and_the_worst_of_the_lowest_rung_goes_first(tm
     assert left(100) == ["t004"]
 
 
+def test_what_was_interrupted_counts_once(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    again = Trial("t000", "f", {}, 0)
+    outcomes = [
+        Outcome(again, INTERRUPTED, "ray", 0.0, 1.0),
+        Outcome(again, DONE, "ray", 1.0, 1.0, error=0.9),
+        Outcome(Trial("t001", "f", {}, 1), DONE, "ray", 1.0, 1.0, error=0.8),
+        Outcome(Trial("t002", "f", {}, 1), DONE, "ray", 1.0, 1.0, error=0.7),
+    ]
+    for one in outcomes:
+        (made.kept / "oof" / f"{one.trial.id}.npz").write_bytes(b"0" * 100)
+    made.trim(outcomes, 100)
+    assert [path.stem for path in (made.kept / "oof").iterdir()] == ["t002"]
+
+
 def test_a_model_goes_with_what_it_said(tmp_path: Path) -> None:
     made = folder(tmp_path)
     outcomes = [
@@ -152,3 +170,60 @@ def test_what_trials_said_outlives_the_scratch_folder(tmp_path: Path) -> None:
     made.mend()
     assert (made.scratch / "oof" / "t000.npz").read_bytes() == b"said" and not list(tmp_path.glob("*.new"))
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def claim(place: Path) -> Path:
+    with claimed(place) as folder:
+        return folder.path
+
+
+def test_a_folder_is_made_where_it_was_asked_for(tmp_path: Path) -> None:
+    found = claim(tmp_path / "a" / "b")
+    assert found == tmp_path / "a" / "b" and list(found.iterdir()) == []
+
+
+@pytest.mark.parametrize("result", [None, '{"score": 1}', "torn", '{"error": "", "bundle": "b"}'])
+def test_another_run_is_never_overwritten(tmp_path: Path, result: str | None) -> None:
+    (tmp_path / "ledger.jsonl").write_text("{}")
+    if result is not None:
+        (tmp_path / "result.json").write_text(result)
+    if result is not None and "bundle" in result:
+        (tmp_path / "bundle").mkdir()
+    with pytest.raises(UsageError, match="already holds a run"):
+        claim(tmp_path)
+
+
+def test_one_that_failed_without_a_model_makes_way(tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_text("{}")
+    (tmp_path / "result.json").write_text('{"error": "The table is odd."}')
+    assert claim(tmp_path) == tmp_path
+
+
+def test_of_two_that_begin_in_one_folder_at_once_the_second_is_refused(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with claimed(tmp_path / "run") as first:
+            second = pool.submit(claim, tmp_path / "run")
+            assert not wait([second], 0.2).done
+            first.ledger.write_text("{}")
+        with pytest.raises(UsageError, match="already holds a run"):
+            second.result()
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "/proc/lepton"])
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("in the way")
+    with pytest.raises(EnvironmentFault) as caught:
+        claim(Path(out))
+    assert out in caught.value.what and "--out" in caught.value.hint
+
+
+def test_of_a_look_at_a_full_disk_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        claim(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ from tests.outside import Done, check_nobody_is_left, text_of, until
 
 HEIR_SECONDS = 5.0
 KEYS = (
-    "run bundle task metric score score_interval baseline_score spent_usd budget_usd wall_seconds"
+    "run bundle task metric score score_interval baseline_score believed_score spent_usd budget_usd wall_seconds"
     " deadline_seconds trials stopped_because report endpoint left_out onnx"
 ).split()
 WATCHED = ("hoard", "daemon_and_hang")
@@ -81,6 +81,7 @@ print(*sorted(tops - set(sys.stdlib_module_names)))
     assert out.split() == ["lepton_ray"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "number",
     [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.exam) for number in (signal.SIGTERM, signal.SIGHUP))],
@@ -118,6 +119,7 @@ def pending(pid: int) -> set[int]:
     return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
+@pytest.mark.process
 def test_an_interrupt_without_a_model_says_so(start) -> None:
     run = start(end="sleep", seal=False)
     run.wait_for("sleeping")
@@ -126,6 +128,7 @@ def test_an_interrupt_without_a_model_says_so(start) -> None:
     assert done.code == 130 and done.result["exit_code"] == 130 and "interrupted" in done.result["error"]
 
 
+@pytest.mark.process
 def test_a_supervisor_that_is_killed_leaves_nothing(start) -> None:
     run = start(task="deaf", orphan=True)
     run.wait_for("deaf")

@@ -31,6 +31,8 @@ WALL = Wall("r", "/f", 10.0, 96_000, 270, 60.0)
         (Ending(Why.ASKED_TWICE), True, True, 130, "interrupted twice"),
         (Ending(Why.ASKED_TWICE), False, True, 130, "interrupted"),
         (Ending(Why.FAILED, None, Failed("Odd.", "Mend.", 3)), True, False, 3, "Odd."),
+        (Ending(Why.FAILED, None, Failed("Full.", "Free.", 8)), True, False, 8, "Free. Then lepton resume /f goes on."),
+        (Ending(Why.FAILED, None, Failed("Full.", "Free.", 8)), False, True, 8, "Full. Free."),
     ],
 )
 def test_a_runs_end(ending: Ending, sealed: bool, asked: bool, code: int, told: str | None) -> None:
@@ -77,7 +79,8 @@ def test_messages_survive_the_pipe(message: object) -> None:
 @pytest.mark.parametrize(
     "line",
     [b"", b"7", b"[]", b"{}", b'{"wall": {}}', b'{"other": {}}', b'{"done": 3}', b"\xff", b'{"wall": {}, "done": {}}']
-    + [encode(WALL).replace(b"10.0", seconds) for seconds in (b"0", b"-1", b"Infinity", b"NaN", b'"10"')],
+    + [encode(WALL).replace(b"10.0", seconds) for seconds in (b"0", b"-1", b"Infinity", b"NaN", b'"10"')]
+    + [pytest.param(b"[" * 100_000, id="[…")],
 )
 def test_what_is_no_message_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="not a message"):

@@ -111,7 +111,8 @@ def test_what_is_held_stays_held_though_cheaper_nodes_come(tmp_path: Path) -> No
     assert len(play.held) == 4 and len(play.course.meter.ledger.lives) == 4
 
 
-def test_a_node_that_is_drained_is_given_nothing_and_asked_for_what_it_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [False, True], ids=["stays", "ended once it is idle"])
+def test_a_node_that_is_drained_is_given_nothing_and_asked_for_what_it_has(tmp_path: Path, gone: bool) -> None:
     play = Play(tmp_path, SPOT)
     given = [play.begin() for _ in range(3)]
     on = [one for one in given if play.crew.where(one.trial.id) == "spot"]
@@ -126,6 +127,8 @@ def test_a_node_that_is_drained_is_given_nothing_and_asked_for_what_it_has(tmp_p
     for one in given:
         play.end(one)
     assert play.crew.where(play.begin().trial.id) == ""
+    if gone:
+        play.nodes.pop(1)
     play.look()
     assert play.held == [] and play.course.meter.ledger.lives[0].why == "it was about to go away"
 

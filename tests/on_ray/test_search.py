@@ -25,6 +25,8 @@ from tests.outside import Cores, Done, check_nobody_is_left, text_of
 
 pytestmark = pytest.mark.ray
 
+WITH_RAY = 60
+"""Seconds that are enough for a search to be worth Ray's start."""
 HOSTILE = ("Stopped", "Holding", "Hoarding", "Forking")
 
 
@@ -76,14 +78,14 @@ def check_better_than_the_constant(done: Done, table: Path) -> None:
 
 
 def test_a_whole_run_searches_on_all_cores_and_ends_within_its_wall(start: Any) -> None:
-    run = start("--deadline", "40s")
+    run = start("--deadline", f"{WITH_RAY}s")
     done = run.end()
-    assert done.seconds <= 40
+    assert done.seconds <= WITH_RAY
     done.promised(done.code == 0)
     assert "Traceback" not in done.err, done
     check_nobody_is_left(done.result["run"], run.pids)
     check_better_than_the_constant(done, run.table)
-    assert done.result["wall_seconds"] <= 40 and done.result["spent_usd"] <= done.result["budget_usd"]
+    assert done.result["wall_seconds"] <= WITH_RAY and done.result["spent_usd"] <= done.result["budget_usd"]
     drivers = Counter(trial["driver"] for trial in run.trials)
     done.promised(drivers["host"] >= 2 and drivers["ray"] >= 8)
     assert {trial["state"] for trial in run.trials} <= {"done", "partial", "skipped"}
@@ -119,7 +121,7 @@ def test_trials_that_mean_harm_cost_their_leases_and_no_more(start: Any) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_wish_to_stop_is_heard_on_ray_too(start: Any, number: signal.Signals) -> None:
-    run = start("--deadline", "60s")
+    run = start("--deadline", f"{WITH_RAY}s")
     run.process.wait_for(lambda: any(trial["driver"] == "ray" for trial in run.trials))
     asked = time.monotonic()
     run.process.send(number)
@@ -153,11 +155,11 @@ def test_a_run_ends_with_an_endpoint_that_answers_and_goes_when_its_time_is_over
 @pytest.mark.slow
 def test_two_runs_at_once_do_not_disturb_each_other(start: Any) -> None:
     cores = Cores()
-    both = [start("--deadline", "60s") for _ in range(2)]
+    both = [start("--deadline", f"{WITH_RAY}s") for _ in range(2)]
     ends = [run.end() for run in both]
     ends = [replace(done, others=cores.share()) for done in ends]  # the other run is no stranger
     for run, done in zip(both, ends, strict=True):
-        assert done.seconds <= 60
+        assert done.seconds <= WITH_RAY
         done.promised(done.code == 0)
         check_nobody_is_left(done.result["run"], run.pids)
         check_better_than_the_constant(done, run.table)

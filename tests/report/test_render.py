@@ -12,7 +12,7 @@ import pytest
 
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.report import story
-from lepton_ray.report.facts import DataFacts, Measurement, ReportFacts, Spending
+from lepton_ray.report.facts import DataFacts, How, Measurement, ReportFacts, Spending
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.render import FOLDER, render
 from lepton_ray.report.settle import settle
@@ -364,3 +364,23 @@ def test_it_says_which_rows_measured_the_score(
     assert binary.measurement is not None
     told = " ".join(story.measured(replace(binary, measurement=replace(binary.measurement, how=how, folds=5, **roles))))
     assert said in told and (not unsaid or unsaid not in told)
+
+
+@pytest.mark.parametrize(
+    ("how", "believed", "said"),
+    [
+        ("held_out", 0.02, "0.02 more than on rows it had not seen."),
+        ("latest", -0.02, "0.02 less than on rows it had not seen."),
+        ("cross_validation", 0.02, "0.02 more than is left once it is corrected for the choice."),
+        ("held_out", 0.0, "just what was measured."),
+        ("search", 0.02, ""),
+        ("held_out", float("nan"), ""),
+    ],
+)
+def test_it_says_how_far_the_search_was_from_what_was_measured(
+    binary: ReportFacts, how: How, believed: float, said: str
+) -> None:
+    assert binary.measurement is not None
+    found = replace(binary.measurement, how=how, score=0.9, low=0.85, high=0.95, believed=0.9 + believed)
+    told = " ".join(story.measured(replace(binary, measurement=found)))
+    assert said in told and ("believed it to be" in told) == bool(said)

@@ -39,12 +39,12 @@ def record(
 
 
 def lawful(n_tables: int, *, n_configs: int = 18, noise: float = 0.4, between: float = 0.5) -> Iterator[Record]:
-    """Trials of two families: seconds are work × 1e-7 or × 1e-8, each table and each trial off by a draw of its own."""
+    """Trials of two families: seconds are work × 1e-5 or × 1e-6, each table and each trial off by a draw of its own."""
     rng = np.random.default_rng(n_tables)
     for number in range(n_tables):
         table = facts(f"t{number}", int(np.exp(rng.uniform(6, 10))), columns=int(rng.integers(4, 60)))
         both = rng.normal(0, between)
-        for family, pace in (("trees", 1e-7), ("lines", 1e-8)):
+        for family, pace in (("trees", 1e-5), ("lines", 1e-6)):
             own = rng.normal(0, 0.2)
             for config in range(n_configs):
                 work = table.rows * table.columns * float(np.exp(rng.uniform(0, 4)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lepton_ray.search.cost import PROBE_WIDTH, CostModel, CostPrior, Kin, Size
+from lepton_ray.search.cost import PROBE_WIDTH, SHORTEST_SECONDS, CostModel, CostPrior, Kin, Size
 from lepton_ray.search.cost_mining import Timed, mine_prior, timed_trials
 from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.probe import probe
@@ -61,10 +61,10 @@ def test_trials_narrow_the_quantile(prior: CostPrior) -> None:
     model = CostModel.begin(prior)
     widths = [model.quantile("trees", SIZE) / model.quantile("trees", SIZE, 0.5)]
     for _ in range(20):
-        model = model.observe("trees", SIZE, 1.0)
+        model = model.observe("trees", SIZE, 100.0)
         widths.append(model.quantile("trees", SIZE) / model.quantile("trees", SIZE, 0.5))
     assert widths[0] > widths[5] > widths[20] > 1.0
-    assert model.quantile("trees", SIZE, 0.5) == pytest.approx(1.0, rel=0.1)
+    assert model.quantile("trees", SIZE, 0.5) == pytest.approx(100.0, rel=0.1)
 
 
 def test_a_family_that_nobody_recorded_is_wide_and_then_scales_with_its_work(prior: CostPrior) -> None:
@@ -150,3 +150,22 @@ def test_the_shipped_prior_is_sane() -> None:
     for family in ("linear", "lightgbm"):
         assert family in shipped_priors().costs.laws
         assert 1e-4 < model.quantile(family, Size(1e8, 5000, 20, 2)) < 600.0
+
+
+def test_below_a_twentieth_of_a_second_there_is_no_law(prior: CostPrior) -> None:
+    tiny, model = Size(1.0, 50, 4, 2), CostModel.begin(prior)
+    assert model.quantile("trees", tiny) == pytest.approx(SHORTEST_SECONDS)
+    assert model.quantile("trees", replace(tiny, fits=5)) == pytest.approx(5 * SHORTEST_SECONDS)
+    after = model.observe("trees", tiny, 0.01)
+    assert after.quantile("trees", SIZE, 0.5) == pytest.approx(model.quantile("trees", SIZE, 0.5)), "a clock is no law"
+
+
+def test_what_a_family_says_of_itself_is_its_start_whatever_others_took(prior: CostPrior) -> None:
+    model, said = CostModel.begin(prior, 9 * prior.probe_seconds), Size(40.0, 5000, 20, 2, seconds=30.0)
+    assert model.quantile("mine:Own", said, 0.5) == pytest.approx(30.0)
+    for _ in range(3):
+        model = model.observe("trees", SIZE, 100 * model.quantile("trees", SIZE, 0.5))
+    assert model.quantile("mine:Own", said, 0.5) == pytest.approx(30.0)
+    model = model.observe("mine:Own", said, 10.0)
+    assert 10.0 < model.quantile("mine:Own", said, 0.5) < 20.0
+    assert model.quantile("trees", replace(SIZE, seconds=0.001)) == model.quantile("trees", SIZE)

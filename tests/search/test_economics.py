@@ -65,6 +65,7 @@ def test_failures_and_higher_rungs_do_not_speak() -> None:
     assert economy().verdict([*flat, promoted]) == economy().verdict(flat) is not None
 
 
+@pytest.mark.exam
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=40), st.floats(0.01, 100.0))
 def test_the_outlook_is_the_mean_gain_of_a_normal(errors: list[float], seconds: float) -> None:
     seen = economy().outlook(story(errors, seconds=seconds))

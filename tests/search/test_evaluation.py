@@ -145,3 +145,6 @@ def test_checked_knows_both_shapes() -> None:
     assert checked(np.full((3, 2), 0.5), 3, BINARY).shape == (3, 2)
     with pytest.raises(ValueError, match=r"\(3,\) where \(3, 2\)"):
         checked(np.zeros(3), 3, BINARY)
+    for shares in ([-4.5, 5.5], [0.5, 0.6]):
+        with pytest.raises(ValueError, match="no probabilities"):
+            checked(np.tile(shares, (3, 1)), 3, BINARY)

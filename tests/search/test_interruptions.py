@@ -85,6 +85,7 @@ def test_its_second_spell_says_nothing_about_what_such_a_trial_takes() -> None:
     assert made._expected_seconds(again.trial) == before
 
 
+@pytest.mark.exam
 @given(st.lists(st.booleans(), max_size=12), st.integers(0, 5))
 def test_no_promotion_is_begun_twice_at_once(story: list[bool], seed: int) -> None:
     """Whatever is interrupted, of each configuration and rung one trial runs, and each is settled once."""
@@ -135,7 +136,20 @@ def test_a_lease_can_be_shortened_and_never_lengthened() -> None:
     made.shorten(given.trial.id, given.lease.until + 5)
     assert made.running()[0].lease.until == given.lease.until
     made.shorten(given.trial.id, 0.5)
-    assert made.running()[0].lease.until == 0.5 and made.overdue(0.7, grace=0.1, late=9.0) == [given.trial.id]
+    assert made.running()[0].lease.until == 0.5 and made.overdue(0.8, grace=0.1, late=9.0) == [given.trial.id]
+
+
+def test_what_would_outlive_the_search_is_called_in_once_and_has_a_grace() -> None:
+    made = desk(wall=100.0, reserve=10.0)
+    made.finish(ended(begun(made)))
+    given = begun(made, 80.0)
+    assert made.call_in(80.5) == []
+    rates = Rates(((0.0, Dollars(96_000)),)).then(81.0, Dollars(192_000))
+    made.reprice(Budget.resolve(None, 100.0, Dollars(96_000)).under(rates), workers=4)
+    assert made.search_end() < 81.6 < given.lease.until
+    assert made.call_in(81.6) == [given.trial.id] and made.running()[0].lease.until == 81.6
+    assert made.call_in(81.7) == [] == made.overdue(81.7, grace=0.5, late=9.0)
+    assert made.overdue(90.1, grace=0.5, late=9.0) == [given.trial.id]
 
 
 @pytest.mark.parametrize("rungs", [ONE, TWO])

@@ -209,21 +209,28 @@ def test_the_best_of_each_better_family_goes_on_first_and_late_the_best_few_do()
     assert [trial.parent for trial in late.running if trial.parent] == ["t000", "t004", "t001", "t002"]
 
 
-def test_what_is_cheap_begins_at_the_top_once_its_family_is_ahead_of_another() -> None:
+def test_what_is_cheap_begins_at_the_top_unless_its_family_is_behind() -> None:
     rung = [outcome("t000", 0.5, family="linear"), outcome("t001", 0.1)]
     takes = lambda trial: 1.0 if trial.rung == 0 else 6.0  # noqa: E731
 
     def first(known: list[Outcome], at_once: float, rungs: int = 1) -> Trial:
-        asked = replace(policy(rungs), portfolio=(("trees", {"n": 3}),), at_once=at_once)
+        no_promotion = (99,) * rungs
+        asked = replace(policy(rungs), portfolio=(("trees", {"n": 3}),), at_once=at_once, one_in=no_promotion)
         decision = asked.decide(Snapshot(tuple(known), ()), ALWAYS, takes)
         assert isinstance(decision, Start)
         return decision.trial
 
     assert (first(rung, 6.0).rung, first(rung, 6.0, rungs=2).rung) == (1, 2)
     assert first(rung, 5.9).rung == first(rung, 0.0).rung == 0, "too long, or there are no other rows"
-    assert first(rung[1:], 6.0).rung == 0, "it is ahead of nobody"
-    behind = [replace(rung[0], error=0.05), rung[1]]
+    assert first([], 6.0).rung == 0, "the first model is to be there soon"
+    assert first(rung[:1], 6.0).rung == 1, "a family that was not seen is behind nobody"
+    again = outcome("t002", 0.2)
+    behind = [replace(rung[0], error=0.05), rung[1], again]
     assert first(behind, 6.0).rung == 0
+    above = [replace(one, trial=replace(one.trial, rung=1), error=e) for one, e in zip(rung, (0.5, 0.7), strict=True)]
+    there = first([*rung, *above], 6.0)
+    assert (there.family, there.rung) == ("linear", 1), "where families began on all rows, that is what counts"
+    assert first([replace(rung[0], error=0.05), rung[1]], 6.0).rung == 1, "one first look does not tell"
 
 
 def test_a_trial_that_began_at_the_top_puts_off_no_promotion() -> None:

@@ -82,7 +82,7 @@ def test_the_shipped_order(problem: Problem, rows: int) -> None:
     assert found[0] == ("constant", {})
     assert len({key_of(*entry) for entry in found}) == len(found)
     assert {family for family, _ in found} == {"constant", "linear", "lightgbm"}
-    assert 10 <= len(found) <= LONGEST + 1
+    assert 7 <= len(found) <= LONGEST + 1  # of three families; the rest of the list is the others'
     assert {family for family, _ in ordered(SHIPPED, problem, rows, 20, families=["linear"])} == {"linear"}
 
 

@@ -34,7 +34,10 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     assert len(read_records(file)[1]) == 1
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"table": "nobody"}', '{"source": "x"}', '{"probe_seconds": 1}'])
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", '{"table": "nobody"}', '{"source": "x"}', '{"probe_seconds": 1}', pytest.param("[" * 100_000, id="[…")],
+)
 def test_what_is_no_record_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
     with pytest.raises(DataError, match="Line 2 of"):
         read_records(written(tmp_path, line_of(STAMP), line))

@@ -88,7 +88,8 @@ def test_a_part_is_drawn_by_the_seed() -> None:
     [
         (100, (EVERY, Rung(None, N_FOLDS, REPEATS))),
         (REPEATED_BELOW, (Rung(None, 1), EVERY)),
-        (ALL_FOLDS_BELOW, (Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1))),
+        (ALL_FOLDS_BELOW, (Rung(None, 1),)),
+        (2 * FIRST_RUNG_ROWS, (Rung(FIRST_RUNG_ROWS, 1), Rung(None, 1))),
         (400_000, (Rung(FIRST_RUNG_ROWS, 1), Rung(GROWTH * FIRST_RUNG_ROWS, 1), Rung(None, 1))),
     ],
 )

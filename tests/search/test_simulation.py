@@ -88,6 +88,21 @@ def test_the_first_of_a_rung_goes_on_and_the_last_rung_ends() -> None:
     assert not halving.goes_on("a", 1, 0.1)
 
 
+def test_a_search_with_money_to_spare_comes_to_all_that_was_recorded() -> None:
+    table = made(150)
+    listed = space_of(table)[:5]
+    budget = Budget.resolve(None, 36000.0, ONE.per_hour)
+    story = simulate(desk_over(table, ONE, budget, portfolio=listed, costs=COSTS), table, ONE)
+    tried = {one.trial.config.get("n") for one in story.outcomes if one.trial.rung == 0}
+    assert tried == {None, *range(1, 151)}, "draws that were tried already are no end of the space"
+
+
+def test_a_family_of_which_nothing_that_is_listed_was_recorded_is_tried_all_the_same() -> None:
+    table, budget = made(8), Budget.resolve(None, 36000.0, ONE.per_hour)
+    story = simulate(desk_over(table, ONE, budget, portfolio=[("constant", {})], costs=COSTS), table, ONE)
+    assert {one.trial.config.get("n") for one in story.outcomes} == {None, *range(1, 9)}
+
+
 def test_our_search_ends_by_itself_and_keeps_the_best() -> None:
     table = made()
     story = ours(table, ONE)
@@ -168,6 +183,7 @@ def test_the_recorded_tables_of_the_repository_can_be_searched() -> None:
             assert len(story.outcomes) > 20
 
 
+@pytest.mark.exam
 def test_holding_what_is_worth_its_price_reaches_the_same_error_for_less() -> None:
     """Money binds: a search on all nodes, and one on those that are worth holding, with the same dollars and spots that
     are interrupted."""

@@ -10,7 +10,8 @@ import pytest
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import UsageError
-from lepton_ray.serving.app import MAX_BODY, build_app
+from lepton_ray.serving.app import build_app
+from lepton_ray.serving.http import MAX_BODY
 from tests.sealed import ROW, raw_table, seal
 
 Ask = Callable[..., httpx.Response]
@@ -126,6 +127,12 @@ def test_metadata_and_health(ask: Ask, bundle: Bundle) -> None:
     assert [tensor["name"] for tensor in about["outputs"]] == ["prediction", "probability_no", "probability_yes"]
 
 
+def test_an_id_goes_back_as_it_came(ask: Ask) -> None:
+    for name in ("a b", "ä", "half \ud800 of one"):
+        body = json.dumps({"id": name, "inputs": tensors()}).encode()
+        assert ask("POST", INFER, content=body, headers=JSON).json()["id"] == name
+
+
 def refused_row(**changes: Any) -> dict[str, Any]:
     return {"json": [ROW, ROW | changes]}
 
@@ -176,6 +183,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "id a number": (INFER, {"json": {"id": 5, "inputs": tensors()}}, 422, "`id`"),
     "nameless tensor": (INFER, {"json": {"inputs": [{"shape": [1]}]}}, 422, "inputs[0]"),
     "column twice": (INFER, {"json": {"inputs": tensors() + tensors()}}, 422, "`tenure` a second time"),
+    "half a name twice": (
+        INFER,
+        {"content": json.dumps({"inputs": [{"name": "\ud800"}] * 2}).encode(), "headers": JSON},
+        422,
+        "inputs[1]",
+    ),
     "tensor missing": (INFER, refused_tensor(city=None), 422, "`city`"),
     "unknown datatype": (INFER, refused_tensor(tenure={"datatype": "FP99"}), 422, "FP99"),
     "datatype a list": (INFER, refused_tensor(tenure={"datatype": ["FP64"]}), 422, "`tenure`"),

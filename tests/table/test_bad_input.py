@@ -38,6 +38,7 @@ FILES = [
     ("page.csv", b"<!DOCTYPE html><html></html>", "web page"),
     ("array.json", b'[{"a": 1, "y": 2}]', "one JSON object per line"),
     ("broken.jsonl", b'{"a": 1\n{"a": \n', "no JSON objects"),
+    ("deep.jsonl", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "no JSON objects"),
     ("wrong.parquet", b"a,b\n1,2\n", "no Parquet file"),
     ("cut.parquet", b"PAR1abcdef", "cannot be read"),
     ("cut.csv.gz", gzip.compress(GOOD * 50)[:60], "cannot be read"),
@@ -165,3 +166,11 @@ def test_folder_of_unlike_files(tmp_path: Path) -> None:
     (tmp_path / "3.jsonl").write_bytes(b'{"a": 1}\n')
     with pytest.raises(DataError, match="mixes csv and jsonl"):
         open_source(tmp_path)
+
+
+def test_a_type_that_arrow_does_not_know_is_said() -> None:
+    import polars as pl
+
+    frame = pl.DataFrame({"a": pl.Series([1, 2], dtype=pl.Int128)})
+    with pytest.raises(DataError, match="holds what Arrow does not know"):
+        open_source(frame)

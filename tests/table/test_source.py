@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lepton_ray.errors import DataError
 from lepton_ray.table.source import Source, open_source
 
 NAMES = ["id", "name", "größe"]
@@ -135,9 +137,27 @@ def test_json_lines_that_mix_types(tmp_path: Path) -> None:
     assert [row.row for row in source.rejected.rows] == [3, 4]
 
 
+def test_json_lines_that_are_too_deep_are_kept_aside(tmp_path: Path) -> None:
+    """Arrow's reader follows a line by calling itself, and would end the process."""
+    deep = '{"a":' * 100_000 + "1" + "}" * 100_000
+    wide = '{"a": 2, "b": "' + "[{" * 200 + '\\"[[' + '"}'
+    (tmp_path / "t.jsonl").write_text("".join(line + "\n" for line in ('{"a": 1, "b": "x"}', deep, wide, "[" * 400)))
+    source = open_source(tmp_path / "t.jsonl")
+    assert source.read().column("a").to_pylist() == [1, 2] and [row.row for row in source.rejected.rows] == [2, 4]
+
+
 def test_frame_with_mixed_objects_and_number_names() -> None:
     table = open_source(pd.DataFrame({0: [1, "a", None], 1: [1, 2, 3]})).read()
     assert table.to_pydict() == {"0": ["1", "a", None], "1": [1, 2, 3]}
+
+
+def test_what_only_pandas_knows_becomes_text() -> None:
+    frame = pd.DataFrame({"p": pd.period_range("2024-01", periods=3, freq="M"), "z": np.array([1j, 2j, None])})
+    frame["i"] = pd.cut([1, 2, np.nan], [0, 1, 2])
+    frame["c"] = np.array([1j, 2j, 3j])
+    table = open_source(frame).read()
+    assert {str(kind) for kind in table.schema.types} == {"string"}
+    assert table["i"].to_pylist() == ["(0.0, 1.0]", "(1.0, 2.0]", None] and table["p"].to_pylist()[0] == "2024-01"
 
 
 def test_views_can_be_filtered_in_frames_and_files(tmp_path: Path) -> None:
@@ -155,3 +175,10 @@ def test_views_can_be_filtered_in_frames_and_files(tmp_path: Path) -> None:
     for source in (table, tmp_path / "t.parquet", frame):
         kept = open_source(source).read().filter(pa.array([True, False, True]))
         assert kept.column("text").to_pylist() == ["a", "b"]
+
+
+def test_what_can_be_read_once_only_or_has_no_end_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    for endless in (tmp_path / "rows.csv", Path("/dev/zero")):
+        with pytest.raises(DataError, match="is a pipe or a device"):
+            open_source(endless)

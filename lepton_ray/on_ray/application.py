@@ -1,0 +1,29 @@
+"""What ``serve deploy`` imports: a bundle's application from the arguments in its YAML. It starts nothing itself."""
+
+from typing import Any
+
+from lepton_ray.errors import UsageError
+from lepton_ray.on_ray.serving import application_of
+
+DEFAULT_REPLICAS = 4
+
+
+def application(args: dict[str, Any]) -> Any:
+    """Return the Serve application of a bundle.
+
+    Args:
+        args: ``bundle``, the folder; ``name`` of the model in its routes; ``trust``, families whose code may run;
+            ``replicas`` at most; ``cpus`` that Ray keeps for each.
+
+    Raises:
+        UsageError: there is no bundle named. BundleError: the folder is none, or a damaged one.
+    """
+    if "bundle" not in args:
+        raise UsageError("The arguments of the application name no bundle.", "Write args: {bundle: FOLDER}.")
+    return application_of(
+        args["bundle"],
+        name=str(args.get("name", "model")),
+        replicas=int(args.get("replicas", DEFAULT_REPLICAS)),
+        cpus=float(args.get("cpus", 0.0)),
+        trust=args.get("trust") or (),
+    )
