@@ -37,6 +37,7 @@ from lepton_ray.features.step import learn  # noqa: E402
 from lepton_ray.models.family import Batch, Config, Family  # noqa: E402
 from lepton_ray.models.registry import family as family_named  # noqa: E402
 from lepton_ray.models.registry import installed  # noqa: E402
+from lepton_ray.on_host.opening import wide_as  # noqa: E402
 from lepton_ray.on_host.preparation import open_table, prepare  # noqa: E402
 from lepton_ray.search.evaluation import Labelled, evaluate  # noqa: E402
 from lepton_ray.search.probe import probe  # noqa: E402
@@ -127,7 +128,7 @@ def ready(entry: dict[str, Any], data: Path) -> Ready:
 
     held_y = dev.y[spare] if held is None else held.y
     usable, folds = dev.usable & ~spare, np.where(spare, -1, dev.folds[:, 0])
-    problem, size = prepared.plan.problem, (len(dev.y), len(schema.columns))
+    problem, size = prepared.plan.problem, (len(dev.y), wide_as(dev.table, schema))
     facts = TableFacts(name, source, problem.task, problem.metric, len(problem.classes), *size)
     return Ready(facts, problem, views, dev.y, held_y, usable, folds)
 

@@ -70,7 +70,7 @@ def open_desk(
     problem, priors = prepared.plan.problem, course.priors or shipped_priors()
     rungs = ladder(int(prepared.dev.usable.sum()), prepared.dev.folds.shape[1])
     found = {name: family_named(name) for name in chosen_of(course, prepared).names}
-    n_rows, n_columns = len(prepared.dev.y), len(prepared.plan.schema.columns)
+    n_rows, schema = len(prepared.dev.y), prepared.plan.schema
 
     spaceless = {"constant"}
 
@@ -92,9 +92,9 @@ def open_desk(
             found,
             problem,
             n_rows=n_rows,
-            n_columns=n_columns,
+            n_columns=wide_as(prepared.dev.table, schema),
             warm=warm,
-            texts=len(prepared.plan.schema.of(Kind.TEXT)) == n_columns,
+            texts=len(schema.of(Kind.TEXT)) == len(schema.columns),
         ),
         draw,
         one_in=one_in(rungs, n_rows),

@@ -44,7 +44,7 @@ class TableFacts:
 
     Attributes:
         classes: 0 for a regression.
-        rows, columns: of the development part.
+        rows, columns: of the development part; a text counts as many columns as it has bytes.
     """
 
     name: str
