@@ -1,11 +1,12 @@
 """Trials that were recorded: one JSON line for each table, configuration, rung and fold, and what they make up.
 
 A line that has "probe_seconds" says where the records with that stamp were made, one that has "source" what a table is,
-and one that has "keys" holds blends. The cost model's prior, the portfolio and the simulation are made from such lines.
-It knows no families and runs nothing.
+and one that has "keys" holds blends; a file called ``.xz`` is compressed. The cost model's prior, the portfolio and the
+simulation are made from such lines. It knows no families and runs nothing.
 """
 
 import json
+import lzma
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -180,8 +181,9 @@ def read_blends(*files: Path) -> dict[str, Blends]:
 
 def _lines(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
+        packed = file.read_bytes()
+        text = (lzma.decompress(packed) if file.suffix == ".xz" else packed).decode()
+    except (OSError, UnicodeDecodeError, lzma.LZMAError) as fault:
         raise DataError(
             f"The recorded trials {file} cannot be read: {fault}.", "Record some with scripts/record_trials.py."
         ) from fault

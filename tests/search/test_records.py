@@ -1,5 +1,6 @@
 """Recorded lines: written and read alike, resumable, and only what was done on every fold is a table's."""
 
+import lzma
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def test_lines_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_records(file) == ({STAMP.id: STAMP}, records)
     assert read_blends(file) == {TABLE.name: blends}
     assert list(blends.pairs()) == [(*blends.keys, 0.25)]
+
+
+def test_a_compressed_file_says_the_same(tmp_path: Path) -> None:
+    file = written(tmp_path, line_of(TABLE), line_of(record(TABLE, {"n": 1})))
+    packed = tmp_path / "recorded.jsonl.xz"
+    packed.write_bytes(lzma.compress(file.read_bytes()))
+    assert read_records(packed) == read_records(file)
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_records(packed)
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
