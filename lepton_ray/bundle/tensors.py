@@ -1,8 +1,9 @@
 """A bundle around a model of anybody's: a torch module as a graph, or a scikit-learn estimator. It cleans nothing.
 
     manifest.json       what it is, what a row is made of; the SHA-256 of its bytes is the bundle's id
-    model.json          the graph, or what the estimator is made of
-    model.safetensors   its tensors or arrays
+    model.json          the graph
+    model.safetensors   its tensors
+    estimator.skops     an estimator, instead of the two
 
 A row is one tensor for each input; of a table, one cell for each column. Nothing in it is ever unpickled, and no code
 but torch's, numpy's and scikit-learn's runs. Torch is imported where a graph is.
@@ -34,6 +35,7 @@ from lepton_ray.models.stored import read_model, write_model
 from lepton_ray.table.schema import Problem
 
 FORMAT = "tensors 1"
+_ESTIMATOR = "estimator.skops"
 AT_ONCE = 1024
 """Rows that a model is asked for together."""
 
@@ -237,18 +239,18 @@ class _Estimator:
 
 
 def _model_of(manifest: TensorManifest, folder: Path) -> Model:
-    facts, arrays = read_model(folder)
     if manifest.carrier == "estimator":
-        from lepton_ray.bundle.estimator_file import read
+        from lepton_ray.bundle.estimator_file import read_estimator
 
         names = tuple(one.name for one in manifest.inputs) if manifest.frame else ()
-        return _Estimator(read(facts["estimator"], arrays), names)
+        return _Estimator(read_estimator(folder / _ESTIMATOR), names)
     if find_spec("torch") is None:
         raise EnvironmentFault(f"{folder} needs torch.", "Install it: pip install 'lepton_ray[torch]'.")
     import torch
 
     from lepton_ray.bundle.graph_file import Graph
 
+    facts, arrays = read_model(folder)
     graph = Graph.from_facts(facts, {name: torch.from_numpy(one) for name, one in arrays.items()})
     return lambda arrays: graph(*(torch.from_numpy(np.ascontiguousarray(one)) for one in arrays)).numpy()
 
@@ -297,10 +299,9 @@ def write_tensors(
         if graph:
             write_model(place, dict(model.facts), {name: one.numpy() for name, one in model.tensors.items()})
         else:
-            from lepton_ray.bundle.estimator_file import written
+            from lepton_ray.bundle.estimator_file import write_estimator
 
-            made, arrays = written(model)
-            write_model(place, {"estimator": made}, arrays)
+            write_estimator(place / _ESTIMATOR, model)
         manifest = TensorManifest(
             created=created,
             versions=installed_versions(),
