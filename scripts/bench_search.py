@@ -99,7 +99,8 @@ def commands(system: System, job: dict[str, Any], stage: Stage) -> tuple[list[st
 
 
 def facts_of(system: System, folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    """What a system says of its own run: the score that it believed, its model, and for lepton its money."""
+    """What a system says of its own run: the score that its search believed, its model, and for lepton its money and
+    what it measured on rows that it had held out itself."""
     if system.peer:
         return json.loads(Path(job["facts"]).read_text())
     told = json.loads((folder / "train.out").read_text())
@@ -109,7 +110,8 @@ def facts_of(system: System, folder: Path, job: dict[str, Any]) -> dict[str, Any
     top = max(one["trial"]["rung"] for one in usable)
     kept = ("spent_usd", "budget_usd", "wall_seconds", "trials", "stopped_because")
     return {
-        "believed": told["score"],
+        "believed": told["believed_score"],
+        "measured": told["score"],
         "priors": "without the table" if job["priors"] else "shipped",
         "model": " + ".join(member["family"] for member in manifest["members"]),
         **{name: told[name] for name in kept},

@@ -45,7 +45,7 @@ from lepton_ray.search.records import Key, Record, Stamp, TableFacts, key_of, li
 from lepton_ray.search.rungs import N_FOLDS, Rung, splits  # noqa: E402
 from lepton_ray.search.trial import DONE, FAILED, PARTIAL  # noqa: E402
 from lepton_ray.spec import RunSpec  # noqa: E402
-from lepton_ray.table.schema import Problem, Task  # noqa: E402
+from lepton_ray.table.schema import Kind, Problem, Task  # noqa: E402
 from lepton_ray.table.source import open_source  # noqa: E402
 from lepton_ray.training.metrics import METRICS  # noqa: E402
 
@@ -66,6 +66,7 @@ class Ready:
     held_y: np.ndarray
     usable: np.ndarray
     folds: np.ndarray
+    texts: bool
 
 
 class Metered:
@@ -130,7 +131,7 @@ def ready(entry: dict[str, Any], data: Path) -> Ready:
     usable, folds = dev.usable & ~spare, np.where(spare, -1, dev.folds[:, 0])
     problem, size = prepared.plan.problem, (len(dev.y), wide_as(dev.table, schema))
     facts = TableFacts(name, source, problem.task, problem.metric, len(problem.classes), *size)
-    return Ready(facts, problem, views, dev.y, held_y, usable, folds)
+    return Ready(facts, problem, views, dev.y, held_y, usable, folds, bool(schema.of(Kind.TEXT)))
 
 
 def pairs_of(table: Ready, rung: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -296,6 +297,7 @@ def record_all(
         write(table.facts)
         views: dict[View, tuple[Matrix, Matrix]] = {}
         asked_for = [name for name in families if name in entry.get("families", families)]
+        asked_for = [name for name in asked_for if table.texts or family_named(name).view != "text"]
         for name, config, places in plan_of(table, asked_for, asked.draws):
             open_places = [at for at in places if (table.facts.name, key_of(name, config), *at) not in done]
             begun = len(open_places) < len(places)
