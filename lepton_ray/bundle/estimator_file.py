@@ -23,8 +23,8 @@ _PARTS = (
     "sklearn.neural_network._stochastic_optimizers.",
     "sklearn.tree._tree.",
 )
-"""How the names begin of what estimators hold. Compiled classes read their arrays unchecked: a file is as trustworthy as
-the hash that it is loaded by."""
+"""How the names of what estimators hold begin. Compiled classes read their arrays unchecked: a file is as trustworthy
+as the hash that it is loaded by."""
 
 
 def write_estimator(file: Path, estimator: Any) -> None:
