@@ -51,7 +51,7 @@ def pair(**more: Any) -> tuple[Pair, Lepton]:
 def test_all_four_verbs(ray: None) -> None:
     network, lepton = pair()
     before = [one.clone() for one in network.parameters()]
-    found = lepton.optimize(deadline="14s")
+    found = lepton.optimize(deadline="30s")
     assert found.trials >= 2 and set(found.settings) == {"rate", "decay", "batch_size"}
     assert found.seconds < 16 and found.receipt.trials and found.score < np.std(VALUES)
     fitted = lepton.train(workers=2)
@@ -165,7 +165,7 @@ def test_an_estimators_settings_are_searched(ray: None) -> None:
     x = np.random.default_rng(0).normal(size=(200, 3))
     lepton = Lepton(Ridge(alpha=100.0), x, x[:, 0], x, x[:, 0], price="1")
     before = lepton.train().score
-    found = lepton.optimize(deadline="15s")
+    found = lepton.optimize(deadline="30s")
     assert found.trials == 10 and found.settings["alpha"] < 1 and found.score < before
     assert found.bundle is not None and found.receipt.machine.per_hour.micros == 1_000_000
     assert lepton.train().score == pytest.approx(found.score)

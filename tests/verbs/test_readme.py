@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="needs the extra [torch]")
 from lepton_ray.on_ray.session import Session, short_temp_dir  # noqa: E402
 
 README = Path(__file__).parents[2] / "README.md"
-SHORTER = {'deadline="60s"': 'deadline="12s"', "epochs=50": "epochs=6"}
+SHORTER = {'deadline="60s"': 'deadline="30s"', "epochs=50": "epochs=6"}
 
 
 def lines() -> str:
