@@ -29,7 +29,7 @@ PROMOTE_ONE_IN = 3
 TRIED_ENOUGH = 2
 """Trials after which a family in the worse half is behind; of trials that began on a higher rung one is."""
 LATE, FINALISTS = 0.6, 3
-"""From this share of what there is to spend, or as soon as that takes all that is left, so many of the better half of a
+"""From this share of what there is to spend, or as soon as they take all that is left, so many of the better half of a
 rung go on beside the best of each of its better families."""
 PACKING = 1.3
 """What a few long trials take of their workers' time, in units of their own: they do not end together."""
@@ -176,8 +176,7 @@ class PromotionPolicy:
             leaders = _better_families(there)
             new = [one for one in leaders if one.trial.family not in above]
             finals = _promotions_of([*new, *_better_half(there)[:FINALISTS], *leaders], promoted, name)
-            late = seen.spent >= LATE or PACKING * sum(map(takes, finals)) >= seen.left * (1 + len(seen.running))
-            if late:
+            if seen.spent >= LATE or _fill(list(map(takes, finals)), seen):
                 yield from finals
             elif (some := there[: len(there) // PROMOTE_ONE_IN]) and self._due(seen, rung):
                 yield from _promotions_of([*new, *some], promoted, name)
@@ -190,6 +189,12 @@ class PromotionPolicy:
             return False
         expected = self.one_in[rung] * sum(here) / len(here)
         return sum(above) + expected * (1 + sum(trial.rung == rung + 1 for trial in seen.running)) <= sum(here)
+
+
+def _fill(seconds: Sequence[float], seen: Snapshot) -> bool:
+    """Whether trials of so many seconds take all that is left, to the workers together or the longest to one."""
+    longest = max((each for each in seconds if each <= seen.left), default=0.0)
+    return PACKING * max(sum(seconds) / (1 + len(seen.running)), longest) >= seen.left
 
 
 def _ranked(outcomes: Iterable[Outcome], rung: int) -> list[Outcome]:
