@@ -26,10 +26,17 @@ def test_who_disagrees_is_heard() -> None:
     assert better_scale([*LINEAR, *against, *more]) == "plain"
 
 
-def test_what_is_nearly_equal_or_was_cut_short_or_stands_on_another_rung_tells_nothing() -> None:
+def test_more_rows_alone_are_no_reason() -> None:
+    assert better_scale([told("trees", None, 1.0), told("trees", "log1p", 0.85, rung=1)]) is None
+    assert better_scale([told("trees", None, 1.0), told("trees", "log1p", 0.7, rung=1)]) == "log1p"
+    assert better_scale([told("trees", None, 1.0, rung=1), told("trees", "log1p", 0.9)]) == "log1p"
+    promoted = told("trees", None, 0.6, rung=1)
+    assert better_scale([told("trees", None, 1.0), promoted, told("trees", "log1p", 0.7, rung=1)]) == "plain"
+
+
+def test_what_is_nearly_equal_or_was_cut_short_tells_nothing() -> None:
     assert better_scale([told("trees", None, 1.0), told("trees", "log1p", 0.985)]) is None
     assert better_scale([told("trees", None, 9.0, state=PARTIAL), told("trees", "log1p", 1.0)]) is None
-    assert better_scale([told("trees", None, 9.0), told("trees", "log1p", 1.0, rung=1)]) is None
 
 
 def test_a_family_keeps_its_places() -> None:
