@@ -29,7 +29,7 @@ from lepton_ray.search.records import key_of
 from lepton_ray.search.rungs import N_FOLDS, Rung, ladder, one_in
 from lepton_ray.search.title import FLOOR
 from lepton_ray.search.trial import Outcome, Trial
-from lepton_ray.table.schema import Kind, Problem, Schema, Task
+from lepton_ray.table.schema import Kind, Problem, Schema
 from lepton_ray.training.metrics import METRICS
 
 LATE_SECONDS = 1.0
@@ -95,7 +95,6 @@ def open_desk(
             n_columns=wide_as(prepared.dev.table, schema),
             warm=warm,
             texts=len(schema.of(Kind.TEXT)) == len(schema.columns),
-            positive=problem.task is Task.REGRESSION and bool(prepared.dev.y.min() >= 0.0),
         ),
         draw,
         one_in=one_in(rungs, n_rows),
@@ -171,7 +170,6 @@ def portfolio_of(
     n_columns: int,
     warm: Sequence[tuple[str, Config]] = (),
     texts: bool = False,
-    positive: bool = False,
 ) -> tuple[tuple[str, Config], ...]:
     """What to try, in order: the constant, a first cheap model and the first mined one of another family, the rest that
     was mined, then the families' own lists.
@@ -181,8 +179,6 @@ def portfolio_of(
     Args:
         warm: what an earlier bundle was made of: tried right after the constant.
         texts: whether there is nothing else; families that read texts come before what was mined from other tables.
-        positive: of a regression, whether no target is below 0: the cheap model on its logarithm comes early, for it
-            tells what a logarithm is worth to the others.
     """
     listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
     if portfolio.reaches(Place(n_rows, n_columns, len(problem.classes))):
@@ -196,9 +192,8 @@ def portfolio_of(
     again = [entry for entry in warm if entry[0] in families]
     own = [entry for entry in listed if entry[0] == LEADING]
     large = own[1 : 1 + GROWN] if n_rows > MANY_ROWS else []
-    twins = [entry for entry in listed if positive and entry[0] in FIRST and entry[1].get("target") == "log1p"]
     readers = [entry for entry in defaults if texts and families[entry[0]].view == "text"]
-    start = (*first[:1], *again, *first[1:], *readers, *lead, *twins[:1], *large)
+    start = (*first[:1], *again, *first[1:], *readers, *lead, *large)
     order = (*start, *mined[:FEW_MINED], *unknown, *mined[FEW_MINED:], *listed)
     return tuple({key_of(*entry): entry for entry in order}.values())
 

@@ -2,12 +2,11 @@
 
 The order is the floor first (constant, linear), then the portfolio, then draws: the better family more often, every
 other one near the family's best configuration. A family that has shown itself to be behind leaves the portfolio to the
-others; where a target is better learned on its logarithm, what does so comes first. Each rung of a ladder gets as much
-time as the one below (asynchronous successive halving, Li et al. 2020, arXiv:1810.05934, with η the ratio of their
-costs), so that the best of a rung goes on as soon as it is known; the best of each of the better families does so
-before a second one of any. When most of what there is to spend is spent, the best few of a rung and these go on before
-anything new is tried: that is what the final blend is chosen from. Where a space is exhausted, the rest goes on as
-well. What was interrupted comes before all else: it has begun already.
+others. Each rung of a ladder gets as much time as the one below (asynchronous successive halving, Li et al. 2020,
+arXiv:1810.05934, with η the ratio of their costs), so that the best of a rung goes on as soon as it is known; the best
+of each of the better families does so before a second one of any. When most of what there is to spend is spent, the
+best few of a rung and these go on before anything new is tried: that is what the final blend is chosen from. Where a
+space is exhausted, the rest goes on as well. What was interrupted comes before all else: it has begun already.
 
 An expected gain of the blend per second, with a cost that counts less as money runs out, was measured instead of equal
 time and was no better: see LOG.md.
@@ -23,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from lepton_ray.search.economics import Economy
-from lepton_ray.search.target_scale import better_scale, on_scale
 from lepton_ray.search.trial import BROKEN_OFF, INTERRUPTED, Outcome, Trial
 
 PROMOTE_ONE_IN = 3
@@ -152,7 +150,7 @@ class PromotionPolicy:
     def _new(self, seen: Snapshot, started: Sequence[Trial], name: str) -> Iterator[Trial]:
         """What was not tried yet: the list without the families that are behind, draws, the rest of the list."""
         tried = {_signature(trial.family, trial.config) for trial in started}
-        left = on_scale([one for one in self.portfolio if _signature(*one) not in tried], better_scale(seen.outcomes))
+        left = [entry for entry in self.portfolio if _signature(*entry) not in tried]
         behind = _behind(seen.outcomes)
         for family, config in left:
             if family not in behind:

@@ -51,16 +51,6 @@ def test_they_follow_the_constant_once_and_only_where_the_family_is_there() -> N
     assert order.count(late) == 1 and set(order_of(order[4:])) == set(order_of(listed)) - set(order_of(order[:4]))
 
 
-def test_a_cheap_model_says_early_what_a_logarithm_is_worth() -> None:
-    families = {name: family(name) for name in ("constant", "linear", "lightgbm")}
-    problem = Problem("cents", Task.REGRESSION, (), "rmse")
-    shipped, log = shipped_priors().portfolio, ("linear", {"C": 1.0, "target": "log1p"})
-    positive, any_sign = (
-        portfolio_of(shipped, families, problem, n_rows=30_000, n_columns=5, positive=said) for said in (True, False)
-    )
-    assert positive.index(log) == 3 < any_sign.index(log) and set(order_of(positive)) == set(order_of(any_sign))
-
-
 def order_of(entries: Any) -> list[str]:
     return [repr(entry) for entry in entries]
 

@@ -189,20 +189,6 @@ def _offered(told: PromotionPolicy, seen: tuple[Outcome, ...]) -> list[Start]:
     return found
 
 
-def test_what_one_family_shows_of_the_targets_scale_is_tried_first_by_the_others() -> None:
-    log = {"target": "log1p"}
-    lists = (("linear", {}), ("linear", log), ("trees", {}), ("trees", log))
-    told = replace(policy(), portfolio=lists, draw=lambda family, rng, near: None)
-    for better, first in ((0.5, [log, {}]), (1.5, [{}, log])):
-        play = Play(told)
-        for error in (1.0, better):
-            play.ask()
-            play.end(0, error)
-        for _ in first:
-            play.ask()
-        assert [one.config for one in play.running] == first
-
-
 def test_the_constant_is_never_promoted_even_when_it_leads() -> None:
     rung = [outcome("t000", 0.1, family="constant"), *(outcome(f"t00{n}", 0.4 - 0.1 * n) for n in (1, 2, 3))]
     for spent in (0.0, 0.9):
