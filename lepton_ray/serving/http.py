@@ -8,6 +8,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -86,12 +87,19 @@ def app_of(routes: list[Route], metrics: Metrics, *, guide: str) -> ASGIApp:
     return metrics.watch(app, lambda path: path if path in paths else "other")
 
 
-def answered(work: Work) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that reads the body within the limit, works on it, and turns every fault into JSON."""
+def answered(work: Work, *, alone: bool = False) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that reads the body within the limit, works on it, and turns every fault into JSON.
+
+    Args:
+        alone: for work that takes long: one request at a time, and never in the event loop.
+    """
+    one = CapacityLimiter(1)
 
     async def handle(request: Request) -> Response:
         try:
             body = await _read(request)
+            if alone:
+                return _json(200, await to_thread.run_sync(work, body, limiter=one))
             answer = work(body) if len(body) <= INLINE_BODY else await run_in_threadpool(work, body)
             return _json(200, answer)
         except Refusal as refusal:

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,21 @@ def test_infer_gives_the_outputs_asked_for(ask: Ask) -> None:
     assert [tensor["name"] for tensor in ask("POST", INFER, json=body).json()["outputs"]] == ["probability_yes"]
 
 
+def test_explanations_add_up_to_what_is_predicted(ask: Ask, bundle: Bundle) -> None:
+    rows = [*columns(), ROW | {"city": "Atlantis"}, dict.fromkeys(ROW)]
+    reply = ask("POST", "/explain", json=rows)
+    assert reply.status_code == 200, reply.text
+    answer = reply.json()
+    assert (answer["model"], answer["bundle"], answer["scale"]) == ("churn", bundle.id, "log-odds")
+    assert [one["prediction"] for one in answer["explanations"]] == bundle.predict(rows).to_pylist()
+    for one in answer["explanations"]:
+        assert one["of"] == "yes" and list(one["contributions"]) == list(ROW)
+        assert sum(one["contributions"].values()) == pytest.approx(one["value"] - one["base"], abs=1e-6)
+        probability = one["prediction"]["probability_yes"]
+        assert one["value"] == pytest.approx(math.log(probability / (1 - probability)), abs=1e-6)
+    assert ask("POST", "/explain", json=rows).json() == answer
+
+
 def test_unseen_and_missing_values_answer_as_in_batch(ask: Ask, bundle: Bundle) -> None:
     rows = [ROW | {"city": "Atlantis"}, dict.fromkeys(ROW), ROW | {"tenure": ""}, ROW | {"tenure": "?", "city": True}]
     assert ask("POST", "/predict", json=rows).json()["predictions"] == bundle.predict(rows).to_pylist()
@@ -154,6 +170,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "compressed": ("/predict", {"content": b"x", "headers": JSON | {"content-encoding": "gzip"}}, 415, "encoding"),
     "too large": ("/predict", {"content": b" " * (MAX_BODY + 1), "headers": JSON}, 413, "larger"),
     "too many rows": ("/predict", {"json": [{}] * 10_001}, 413, "10001"),
+    "too many to explain": ("/explain", {"json": [{}] * 33}, 413, "33 rows; one request may hold 32"),
+    "explain nothing": ("/explain", {"content": b"", "headers": JSON}, 400, "not JSON"),
+    "explain a word": ("/explain", refused_row(tenure="many"), 422, "Row 1, column `tenure`"),
     "no rows": ("/predict", {"json": []}, 422, "`rows` holds no row"),
     "no rows in rows": ("/predict", {"json": {"rows": []}}, 422, "`rows` holds no row"),
     "a number": ("/predict", {"json": 7}, 422, "list of rows"),
@@ -301,7 +320,7 @@ def test_the_documents_examples_are_answered(ask: Ask) -> None:
     document = ask("GET", "/openapi.json").json()
     assert document["openapi"].startswith("3.0.")
     posts = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
-    assert set(posts) == {"/predict", INFER}
+    assert set(posts) == {"/predict", "/explain", INFER}
     for path, operation in posts.items():
         example = operation["requestBody"]["content"]["application/json"]["example"]
         assert ask("POST", path, json=example).status_code == 200
