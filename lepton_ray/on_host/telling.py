@@ -102,7 +102,7 @@ def write_setup(course: Course, prepared: Prepared) -> None:
         "timed": course.spec.time is not None,
         "started": course.around.started,
         "how": prepared.how,
-        "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
+        "facts": {"run": course.around.run_id, "table_rows": prepared.rows, "source": prepared.source.name},
         "example": typical_row(prepared),
         "margins": to_json(margins_of(prepared.dev.table, prepared.plan.schema)) if course.spec.margins else None,
         "value": None if course.value is None else course.value.to_mapping(),

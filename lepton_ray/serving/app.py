@@ -19,7 +19,7 @@ from lepton_ray.bundle.contributions import Explainer
 from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.openapi import DATATYPES, document
-from lepton_ray.serving.page import CSP, DOCS_START, docs_page, index_page
+from lepton_ray.serving.page import DOCS_START, docs_page, index_page
 from lepton_ray.serving.schema import (
     MAX_EXPLAINED,
     decode_infer,
@@ -31,15 +31,16 @@ from lepton_ray.serving.schema import (
     parse_json,
     refuse_unreadable,
 )
+from lepton_ray.serving.standing import UNKNOWN, Standing
 from lepton_ray.table.schema import Task
 
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 
 
-def build_app(bundle: Bundle, name: str = "model") -> ASGIApp:
+def build_app(bundle: Bundle, name: str = "model", standing: Standing = UNKNOWN) -> ASGIApp:
     """The app that serves ``bundle`` under the model name ``name``."""
     explainer = Explainer.of(bundle, np.random.default_rng(0))
-    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id), explainer)
+    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing), explainer, standing)
     return app_of(endpoint.routes(), endpoint.metrics, guide="/docs")
 
 
@@ -49,6 +50,7 @@ class _Endpoint:
     name: str
     metrics: Metrics
     explainer: Explainer
+    standing: Standing
 
     def routes(self) -> list[Route]:
         return [
@@ -106,8 +108,8 @@ class _Endpoint:
 
     async def index(self, request: Request) -> Response:
         url = str(request.base_url).rstrip("/")
-        page = index_page(self.bundle.manifest, self.name, self.bundle.id, url)
-        return HTMLResponse(page, headers={"content-security-policy": CSP})
+        page = index_page(self.bundle, self.name, url, self.standing)
+        return HTMLResponse(page.html, headers={"content-security-policy": page.policy})
 
 
 def _asset(file: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
