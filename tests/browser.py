@@ -1,4 +1,5 @@
-"""A headless Chromium, spoken to through a pipe: its DevTools protocol, null-terminated JSON on descriptors 3 and 4."""
+"""A headless Chromium, spoken to through a pipe: its DevTools protocol, null-terminated JSON on descriptors 3 and 4;
+and the page of an endpoint, asked in it."""
 
 import base64
 import fcntl
@@ -11,9 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+import uvicorn
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -124,3 +127,39 @@ def open_browser() -> Iterator[Tab]:
         finally:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """An app at a port of its own; its address."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    sockets = [server.config.bind_socket()]
+    sockets[0].listen()
+    thread = Thread(target=server.run, args=(sockets,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def ask(tab: Tab) -> dict[str, Any]:
+    """Press the button, and return the row that the page sent, what it showed, and the bars."""
+    tab.value(
+        """{ const plain = window.plain || (window.plain = window.fetch); window.sent = {};
+        window.fetch = (path, how) => { if (how && how.body) window.sent[path] = how; return plain(path, how); }; 0 }"""
+    )
+    tab.value("document.getElementById('why').dataset.done = ''")
+    tab.value("document.getElementById('ask').click()")
+    tab.until("document.getElementById('why').dataset.done === 'true'")
+    return dict(
+        tab.value(
+            """({ row: JSON.parse(window.sent.predict.body).rows[0], headers: window.sent.predict.headers,
+            shown: JSON.parse(document.getElementById('prediction').dataset.value),
+            text: document.getElementById('said').innerText,
+            bars: [...document.querySelectorAll('#why th bdi')].map((one) => one.textContent),
+            curl: document.getElementById('curl').textContent,
+            python: document.getElementById('python').textContent })"""
+        )
+    )

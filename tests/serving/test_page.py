@@ -1,20 +1,16 @@
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.serving.app import build_app
 from lepton_ray.serving.page import facts_of, index_page
 from lepton_ray.serving.standing import UNKNOWN, Standing
-from tests.browser import Tab, needs_chromium, open_browser
+from tests.browser import Tab, ask, needs_chromium, open_browser, served
 from tests.sealed import ROW, seal
 
 FACTS = {"score": 0.91, "interval": [0.88, 0.94], "how": "held_out", "rows": 60, "fitted_rows": 240, "source": "crm"}
@@ -26,21 +22,6 @@ TAB, ENTER = ("Tab", 9), ("Enter", 13)
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     place = tmp_path_factory.mktemp("sealed")
     return {task: seal(place / task, task, facts=FACTS, example=ROW) for task in ("binary", "multiclass", "regression")}
-
-
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    """An app at a port of its own; its address."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    sockets = [server.config.bind_socket()]
-    sockets[0].listen()
-    thread = Thread(target=server.run, args=(sockets,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -74,27 +55,6 @@ def test_every_field_has_a_label(sealed: dict[str, Bundle]) -> None:
     html = index_page(sealed["binary"], "m", "http://here").html
     for number, name in enumerate(ROW):
         assert f'<label for="f{number}"><bdi>{name}</bdi></label>' in html and f'id="f{number}"' in html
-
-
-def ask(tab: Tab) -> dict[str, Any]:
-    """Press the button, and return the row that the page sent, what it showed, and the bars."""
-    tab.value(
-        """{ const plain = window.plain || (window.plain = window.fetch); window.sent = {};
-        window.fetch = (path, how) => { if (how && how.body) window.sent[path] = how; return plain(path, how); }; 0 }"""
-    )
-    tab.value("document.getElementById('why').dataset.done = ''")
-    tab.value("document.getElementById('ask').click()")
-    tab.until("document.getElementById('why').dataset.done === 'true'")
-    return dict(
-        tab.value(
-            """({ row: JSON.parse(window.sent.predict.body).rows[0], headers: window.sent.predict.headers,
-            shown: JSON.parse(document.getElementById('prediction').dataset.value),
-            text: document.getElementById('said').innerText,
-            bars: [...document.querySelectorAll('#why th bdi')].map((one) => one.textContent),
-            curl: document.getElementById('curl').textContent,
-            python: document.getElementById('python').textContent })"""
-        )
-    )
 
 
 @needs_chromium
