@@ -2,17 +2,20 @@ import asyncio
 import json
 import logging
 import math
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import UsageError
 from lepton_ray.serving.app import build_app
-from lepton_ray.serving.http import MAX_BODY
+from lepton_ray.serving.http import MAX_BODY, answered
 from tests.sealed import ROW, raw_table, seal
 
 Ask = Callable[..., httpx.Response]
@@ -120,6 +123,35 @@ def test_explanations_add_up_to_what_is_predicted(ask: Ask, bundle: Bundle) -> N
         probability = one["prediction"]["probability_yes"]
         assert one["value"] == pytest.approx(math.log(probability / (1 - probability)), abs=1e-6)
     assert ask("POST", "/explain", json=rows).json() == answer
+
+
+def test_an_explanation_at_work_holds_up_no_other_request() -> None:
+    """One at a time, each in a thread; what is quick is answered meanwhile."""
+    begun, may_end, at_once = threading.Event(), threading.Event(), []
+
+    def slow(body: bytes) -> bytes:
+        at_once.append(body)
+        begun.set()
+        assert may_end.wait(30)
+        return b"{}"
+
+    routes = [
+        Route("/slow", answered(slow, alone=True), methods=["POST"]),
+        Route("/quick", answered(lambda body: b"[]"), methods=["POST"]),
+    ]
+
+    async def send() -> list[int]:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://x"
+        ) as one:
+            waiting = [asyncio.create_task(one.post("/slow", json={})) for _ in range(3)]
+            await asyncio.to_thread(begun.wait, 30)
+            assert (await one.post("/quick", json={})).status_code == 200
+            assert len(at_once) == 1
+            may_end.set()
+            return [(await reply).status_code for reply in waiting]
+
+    assert asyncio.run(send()) == [200, 200, 200]
 
 
 def test_unseen_and_missing_values_answer_as_in_batch(ask: Ask, bundle: Bundle) -> None:
