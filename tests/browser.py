@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -118,14 +118,23 @@ def open_browser() -> Iterator[Tab]:
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "--hide-scrollbars"]
         child = subprocess.Popen(
-            command, preexec_fn=place, pass_fds=(3, 4), stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            preexec_fn=place,
+            pass_fds=(3, 4),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ | {"TMPDIR": profile},
         )
         for one in (theirs_in, theirs_out, *handed):
             os.close(one)
         try:
-            yield Tab(ours_out, ours_in)
+            tab = Tab(ours_out, ours_in)
+            yield tab
+            tab.call("Browser.close")  # it removes its socket in /tmp
+            child.wait(SECONDS)
         finally:
-            os.killpg(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
             child.wait()
 
 

@@ -122,7 +122,7 @@ class Bench:
         self.how: str = setup["how"]
         self.facts: dict[str, Any] = setup["facts"]
         self.example: dict[str, Any] = setup["example"]
-        self.margins = from_json(setup["margins"], self.plan.schema)
+        self.margins = from_json(setup.get("margins"), self.plan.schema)
         self.value = None if setup["value"] is None else Value.from_mapping(setup["value"])
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None

@@ -54,13 +54,14 @@ class Replica:
 
 
 def _warm_app(config: dict[str, Any], replica: str) -> ASGIApp:
+    micros = config["per_hour_micros"]
+    standing = Standing(replica, None if micros is None else Dollars(micros))
     bundle = load_any(config["folder"], expected_id=config["bundle"], trust=config["trust"])
     if isinstance(bundle, TensorBundle):
         bundle.predict({name: [value] for name, value in bundle.manifest.example.items()})
-        return build_tensor_app(bundle, config["name"])
+        return build_tensor_app(bundle, config["name"], standing)
     bundle.predict(dict(bundle.manifest.example))
-    micros = config["per_hour_micros"]
-    return build_app(bundle, config["name"], Standing(replica, None if micros is None else Dollars(micros)))
+    return build_app(bundle, config["name"], standing)
 
 
 async def _live(receive: Receive, send: Send) -> None:

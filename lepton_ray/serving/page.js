@@ -4,7 +4,8 @@
 const about = JSON.parse(document.getElementById("about").textContent);
 const byId = (id) => document.getElementById(id);
 const MOST_PARTS = 12;
-const WINDOW = 60000;
+const WINDOW = 60000; // milliseconds that a rate is measured over
+const SHORTEST = 1500;
 
 // Elements and figures
 
@@ -83,8 +84,16 @@ function readRow() {
 
 const headers = () => (byId("key").value ? { authorization: `Bearer ${byId("key").value}` } : {});
 
+async function reach(path, how) {
+  try {
+    return await fetch(path, how);
+  } catch {
+    throw new Error("The endpoint did not answer.");
+  }
+}
+
 async function ask(path, rows) {
-  const reply = await fetch(path, {
+  const reply = await reach(path, {
     method: "POST",
     headers: { "content-type": "application/json", ...headers() },
     body: JSON.stringify({ rows }),
@@ -180,7 +189,7 @@ async function submit(event) {
     showWhy(row, answer.explanations[0], answer.scale);
   } catch (fault) {
     if (!byId("prediction")) byId("said").replaceChildren();
-    tell(fault instanceof TypeError ? new Error("The endpoint did not answer.") : fault);
+    tell(fault);
   } finally {
     busy = false;
     byId("ask").removeAttribute("aria-disabled");
@@ -240,17 +249,17 @@ function keep(seen) {
 }
 
 function showLive() {
-  const total = { rate: 0, rows: 0, buckets: new Map(), latest: null, started: Infinity };
+  const total = { rate: null, rows: 0, buckets: new Map(), latest: null, started: Infinity };
   for (const samples of replicas.values()) {
     const [first, last] = [samples[0], samples[samples.length - 1]];
-    if (last.at > first.at) total.rate += (1000 * (last.requests - first.requests)) / (last.at - first.at);
+    if (last.at - first.at >= SHORTEST) total.rate = (total.rate || 0) + (1000 * (last.requests - first.requests)) / (last.at - first.at);
     total.rows += last.rows;
     total.started = Math.min(total.started, last.started);
     for (const [end, count] of last.buckets) total.buckets.set(end, (total.buckets.get(end) || 0) + count);
     if (!total.latest || last.at > total.latest.at) total.latest = last;
   }
   const [half, most] = [within(total.buckets, 0.5), within(total.buckets, 0.99)];
-  byId("live-rate").textContent = `${figure(total.rate, 3)} /s`;
+  byId("live-rate").textContent = total.rate === null ? "–" : `${figure(total.rate, 3)} /s`;
   byId("live-p50").textContent = half === null ? "–" : seconds(half);
   byId("live-p99").textContent = most === null ? "–" : seconds(most);
   byId("live-replicas").textContent = String(total.latest.told ?? replicas.size);
@@ -265,13 +274,13 @@ function showLive() {
 async function look() {
   if (!document.hidden) {
     try {
-      const reply = await fetch("metrics", { headers: headers(), cache: "no-store" });
-      if (!reply.ok) throw new Error(reply.status === 401 || reply.status === 403 ? "Live figures need an API key." : `Live figures: the endpoint answered ${reply.status}.`);
+      const reply = await reach("metrics", { headers: headers(), cache: "no-store" });
+      if (!reply.ok) throw new Error(reply.status === 401 || reply.status === 403 ? "they need an API key." : `the endpoint answered ${reply.status}.`);
       keep(parse(await reply.text()));
       showLive();
       byId("live-fault").hidden = true;
     } catch (fault) {
-      byId("live-fault").textContent = fault instanceof TypeError ? "Live figures: the endpoint did not answer." : fault.message;
+      byId("live-fault").textContent = `No live figures: ${fault.message}`;
       byId("live-fault").hidden = false;
     }
   }
@@ -282,5 +291,15 @@ async function live() {
   setTimeout(live, 2000);
 }
 
+function fillAgain(event) {
+  event.preventDefault();
+  about.fields.forEach((field, number) => {
+    byId(`f${number}`).value = field.filled;
+    byId(`f${number}`).removeAttribute("aria-invalid");
+  });
+  tell(null);
+}
+
 byId("form").addEventListener("submit", submit);
+byId("form").addEventListener("reset", fillAgain);
 live();

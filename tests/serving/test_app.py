@@ -15,7 +15,7 @@ from starlette.routing import Route
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import UsageError
 from lepton_ray.serving.app import build_app
-from lepton_ray.serving.http import MAX_BODY, answered
+from lepton_ray.serving.http import MAX_BODY, MOST_WAITING, answered
 from tests.sealed import ROW, raw_table, seal
 
 Ask = Callable[..., httpx.Response]
@@ -126,7 +126,7 @@ def test_explanations_add_up_to_what_is_predicted(ask: Ask, bundle: Bundle) -> N
 
 
 def test_an_explanation_at_work_holds_up_no_other_request() -> None:
-    """One at a time, each in a thread; what is quick is answered meanwhile."""
+    """One at a time, few wait, each in a thread; what is quick is answered meanwhile."""
     begun, may_end, at_once = threading.Event(), threading.Event(), []
 
     def slow(body: bytes) -> bytes:
@@ -144,14 +144,16 @@ def test_an_explanation_at_work_holds_up_no_other_request() -> None:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://x"
         ) as one:
-            waiting = [asyncio.create_task(one.post("/slow", json={})) for _ in range(3)]
+            waiting = [asyncio.create_task(one.post("/slow", json={})) for _ in range(1 + MOST_WAITING)]
             await asyncio.to_thread(begun.wait, 30)
+            refused = await one.post("/slow", json={})
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1") and "wait" in refused.text
             assert (await one.post("/quick", json={})).status_code == 200
             assert len(at_once) == 1
             may_end.set()
             return [(await reply).status_code for reply in waiting]
 
-    assert asyncio.run(send()) == [200, 200, 200]
+    assert asyncio.run(send()) == [200] * (1 + MOST_WAITING)
 
 
 def test_unseen_and_missing_values_answer_as_in_batch(ask: Ask, bundle: Bundle) -> None:

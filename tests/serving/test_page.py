@@ -107,6 +107,9 @@ def test_a_key_is_sent_as_bearer_and_a_refusal_is_told(sealed: dict[str, Bundle]
         assert seen["headers"]["authorization"] == "Bearer sesame"
         assert "sesame" not in seen["curl"] + seen["python"] and "$LEPTON_KEY" in seen["curl"]
         assert tab.value("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+        tab.value("document.getElementById('f0').value = '77'; document.getElementById('again').click()")
+        assert tab.value("document.getElementById('f0').value") == "12"
+        assert tab.value("document.getElementById('key').value") == "sesame"
         tab.value("document.getElementById('f2').type = 'text'; document.getElementById('f2').value = 'soon'")
         tab.value("document.getElementById('ask').click()")
         tab.until("!document.getElementById('fault').hidden")
