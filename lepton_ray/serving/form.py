@@ -79,5 +79,5 @@ def _filled(control: str, typical: Any) -> str:
         return f"{str(typical)[:10]}T{str(typical)[11:19] or '00:00:00'}"
     if control == "number":
         number = float(typical)
-        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else str(number)
+        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else f"{number:.8g}"
     return str(typical)

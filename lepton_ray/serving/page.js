@@ -4,6 +4,7 @@
 const about = JSON.parse(document.getElementById("about").textContent);
 const byId = (id) => document.getElementById(id);
 const MOST_PARTS = 12;
+const NOTHING = 1e-9;
 const WINDOW = 60000; // milliseconds that a rate is measured over
 const SHORTEST = 1500;
 
@@ -24,9 +25,10 @@ function figure(value, digits = 4) {
 
 const signed = (value, decimals) => {
   const shown = Math.abs(value).toFixed(decimals);
-  return (Number(shown) === 0 ? "" : value > 0 ? "+" : "\u2212") + Number(shown).toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  if (Number(shown) === 0) return "0";
+  return (value > 0 ? "+" : "\u2212") + Number(shown).toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 };
-const percent = (share) => `${(100 * share).toFixed(share > 0.001 && share < 0.999 ? 1 : 2)} %`;
+const percent = (share) => `${(100 * share).toFixed(share > 0.001 && share < 0.999 ? 1 : 2)}\u00a0%`;
 const seconds = (value) => (value < 1 ? `${figure(1000 * value, 3)} ms` : `${figure(value, 3)} s`);
 const dollars = (value) => `$${value === 0 ? "0" : value < 0.1 ? Number(value.toPrecision(2)) : value.toFixed(2)}`;
 
@@ -132,20 +134,25 @@ function sentence(why, scale) {
 
 function showWhy(row, why, scale) {
   const parts = Object.entries(why.contributions).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
-  const most = Math.max(...parts.map(([, part]) => Math.abs(part)), 1e-12);
+  const most = Math.max(...parts.map(([, part]) => Math.abs(part)), NOTHING);
   const decimals = Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(most))));
   const lines = parts.map(([name, part]) => {
-    const value = row[name] === null ? "not known" : String(row[name]);
+    const value = row[name] === null ? "not known" : typeof row[name] === "number" ? figure(row[name], 5) : row[name];
     const note = value.length > 40 ? `${value.slice(0, 39)}…` : value;
     return [name, note, bar(0.5, 0.5 + part / most / 2, true), signed(part, decimals)];
   });
   const place = byId("why");
+  place.dataset.done = "true";
+  if (parts.every(([, part]) => Math.abs(part) < NOTHING)) {
+    const nothing = "This row is predicted as what it is compared with: no column adds or takes anything.";
+    place.replaceChildren(element("h3", {}, "Why"), element("p", { class: "quiet" }, nothing));
+    return;
+  }
   place.replaceChildren(element("h3", {}, "Why"), table(sentence(why, scale), lines.slice(0, MOST_PARTS)));
   if (lines.length > MOST_PARTS) {
     const rest = lines.slice(MOST_PARTS);
     place.append(element("details", {}, element("summary", {}, `${rest.length} more column${rest.length > 1 ? "s" : ""}`), table("The weaker ones", rest)));
   }
-  place.dataset.done = "true";
 }
 
 function showCode(row) {

@@ -11,6 +11,7 @@ def test_a_number_says_what_is_usual() -> None:
     made = field(Kind.NUMBER, 29.0, Margin((1.0, 29.0, 7881.4)))
     assert (made.control, made.filled, made.hint) == ("number", "29", "usually 1 to 7881")
     assert field(Kind.NUMBER, 0.125, Margin((0.0, 0.0))).hint == ""
+    assert field(Kind.NUMBER, -0.044641636506989144, None).filled == "-0.044641637"
     assert field(Kind.NUMBER, None, None) == Field("x", "number", "number", "", (), "")
 
 

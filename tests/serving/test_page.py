@@ -1,9 +1,11 @@
 import json
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.money.dollars import Dollars
@@ -73,7 +75,7 @@ def test_the_form_predicts_what_predict_says(sealed: dict[str, Bundle], tab: Tab
         assert sorted(seen["bars"]) == sorted(ROW)
         if task == "binary":
             share = expected["probability_yes"]
-            assert f"{100 * share:.{1 if 0.001 < share < 0.999 else 2}f} %" in seen["text"]
+            assert f"{100 * share:.{1 if 0.001 < share < 0.999 else 2}f}\u00a0%" in seen["text"]
         assert url in seen["curl"] and '"city": "Bonn"' in seen["python"]
         assert not tab.faults()
 
@@ -117,6 +119,15 @@ def test_a_key_is_sent_as_bearer_and_a_refusal_is_told(sealed: dict[str, Bundle]
 
 
 @needs_chromium
+def test_where_nothing_differs_the_page_says_so(tmp_path: Path, tab: Tab) -> None:
+    bare = seal(tmp_path / "bare", margins=None, example=ROW)
+    with served(build_app(bare, "churn")) as url:
+        tab.open(url)
+        assert ask(tab)["bars"] == []
+        assert "no column adds or takes" in tab.value("document.getElementById('why').innerText")
+
+
+@needs_chromium
 def test_live_figures_are_those_of_the_metrics(sealed: dict[str, Bundle], tab: Tab) -> None:
     with served(build_app(sealed["binary"], "churn", STANDING)) as url:
         httpx.post(f"{url}/predict", json=[ROW] * 5)
@@ -127,6 +138,23 @@ def test_live_figures_are_those_of_the_metrics(sealed: dict[str, Bundle], tab: T
         assert tab.value("document.getElementById('live-replicas').textContent") == "1"
         assert "at $0.09 per hour" in tab.value("document.getElementById('live-price').textContent")
         assert tab.value("document.getElementById('live-per').textContent").startswith("$")
+
+
+@needs_chromium
+def test_live_figures_add_up_the_replicas_that_answered(sealed: dict[str, Bundle], tab: Tab) -> None:
+    apps = [build_app(sealed["binary"], "churn", Standing(name, STANDING.per_hour)) for name in ("a", "b")]
+    turns = cycle(apps)
+
+    async def in_turn(scope: Scope, receive: Receive, send: Send) -> None:
+        taken = next(turns) if scope["type"] == "http" and scope["path"] in ("/predict", "/metrics") else apps[0]
+        await taken(scope, receive, send)
+
+    with served(in_turn) as url:
+        for rows in (5, 3):
+            httpx.post(f"{url}/predict", json=[ROW] * rows)
+        tab.open(url)
+        tab.until("document.getElementById('live-replicas').textContent === '2'")
+        assert tab.value("document.getElementById('live-rows').textContent").startswith("8 rows")
 
 
 @needs_chromium
