@@ -388,7 +388,8 @@ def serve(course: Course, door: FrontDoor, prepared: Prepared, sealer: Sealer) -
     course.meter.enter("bring up endpoint")
     left = course.end - course.clock()
     row = telling.one_row(prepared)
-    endpoint = bring_up(door, course.folder.bundle, row, trust=course.spec.families, timeout=left)
+    rate = course.meter.ledger.machine.per_hour
+    endpoint = bring_up(door, course.folder.bundle, row, trust=course.spec.families, per_hour=rate, timeout=left)
     sealer.update(endpoint=endpoint.url)
     course.screen.close()
     course.tell(messages.Serving(endpoint.url))

@@ -167,6 +167,7 @@ def run(
     onnx: bool = False,
     address: str | None = None,
     spot: bool = True,
+    margins: bool = True,
     seed: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
@@ -183,6 +184,7 @@ def run(
         warm_start: a bundle of an earlier run: what it is made of is tried first.
         onnx: try only what can be exported, and write ``model.onnx`` into the run's folder.
         address: a Ray cluster to join, ``"auto"`` or ``"host:port"``, with a budget; spot: on spot nodes, too.
+        margins: seal each column's quantiles and frequent levels with the model; never a row.
         out: the run's folder; by default a new one under ``lepton-runs``.
         quiet: write no progress to ``sys.stderr``.
 
@@ -201,6 +203,7 @@ def run(
             **{name: one for name, one in words.items() if one is not None},
             **{name: str(one) for name, one in amounts.items() if one is not None},
             "spot": spot,
+            "margins": margins,
             "drop": _names(drop),
             "families": _names(families),
             "types": {str(column): str(kind) for column, kind in (types or {}).items()},

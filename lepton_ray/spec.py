@@ -69,6 +69,7 @@ class RunSpec:
         onnx: search only what can be one ONNX file, and write it beside the bundle.
         priors: folder of a portfolio and a cost prior to search by; None: the shipped ones.
         address: of a Ray cluster to join, or "auto"; spot: whether its spot nodes may be used.
+        margins: seal what the values of each column are like (quantiles, frequent levels; never a row) with the model.
     """
 
     table: str
@@ -100,6 +101,7 @@ class RunSpec:
     onnx: bool = False
     address: str | None = None
     spot: bool = True
+    margins: bool = True
     json: bool = False
 
     @classmethod
@@ -333,6 +335,7 @@ _READERS: dict[str, Reader] = {
     "spend_it_all": _truth,
     "onnx": _truth,
     "spot": _truth,
+    "margins": _truth,
     "json": _truth,
 }
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import Bundle, write_bundle
+from lepton_ray.bundle.margins import margins_of
 from lepton_ray.features.chain import for_schema
 from lepton_ray.features.step import learn
 from lepton_ray.models.family import Batch
@@ -88,6 +89,7 @@ def fitted(table: pa.Table, plan: CleaningPlan, family_name: str, seed: int = 1)
         "facts": {"score": 0.9},
         "created": 1_700_000_000.0,
         "example": {name: table[name][0].as_py() for name in plan.schema.names},
+        "margins": margins_of(clean, plan.schema),
     }
 
 

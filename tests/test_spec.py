@@ -47,6 +47,7 @@ EVERY = {
     "onnx": True,
     "address": "auto",
     "spot": False,
+    "margins": False,
     "json": True,
 }
 
@@ -106,6 +107,7 @@ warm_start: lepton-runs/old/bundle
 onnx: true
 address: auto
 spot: false
+margins: false
 json: true
 """
     assert from_yaml(tmp_path, text) == RunSpec.from_options(EVERY)

@@ -2,6 +2,7 @@
 
     manifest.json                            what it is; the SHA-256 of its bytes is the bundle's id
     plan.json                                from raw columns to clean ones
+    margins.json                             what the values of each column are like, unless it was left out
     features/tree.json, tree.safetensors, …  from clean columns to a matrix, for each view that a model has
     model/0, model/1, …                      from a matrix to predictions, averaged by the shares in the manifest
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from lepton_ray.bundle import margins as margins_file
 from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.files import new_folder
 from lepton_ray.bundle.interval import Interval
@@ -28,6 +30,7 @@ from lepton_ray.bundle.manifest import (
     read_manifest,
     stored_files,
 )
+from lepton_ray.bundle.margins import Margins
 from lepton_ray.bundle.rows import as_block
 from lepton_ray.bundle.state import load_state, save_state
 from lepton_ray.errors import BundleError, LeptonError, UsageError
@@ -52,6 +55,7 @@ class Bundle:
     manifest: Manifest
     plan: CleaningPlan = field(repr=False)
     model: Blend = field(repr=False)
+    margins: Margins | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, folder: Path | str, *, expected_id: str | None = None, trust: Collection[str] = ()) -> "Bundle":
@@ -106,7 +110,9 @@ class Bundle:
             ) from error
         if plan.schema != manifest.schema:
             raise BundleError(f"{folder}: the manifest and the plan name other columns.", "Train a new bundle.")
-        return cls(folder, bundle_id, manifest, plan, blend)
+        kept = folder / margins_file.NAME
+        margins = margins_file.from_json(kept.read_text(encoding="utf-8"), plan.schema) if kept.exists() else None
+        return cls(folder, bundle_id, manifest, plan, blend, margins)
 
     @property
     def problem(self) -> Problem:
@@ -183,6 +189,7 @@ def write_bundle(
     threshold: float = DEFAULT_THRESHOLD,
     interval: Interval | None = None,
     example: Mapping[str, Any] | None = None,
+    margins: Margins | None = None,
 ) -> Bundle:
     """Seal models with all that a prediction needs into a new folder, whole or not at all, and load it back.
 
@@ -192,6 +199,7 @@ def write_bundle(
         threshold: of the positive class of a binary problem.
         interval: around the values of a regression.
         example: one ordinary row for documentation and warming; columns left out are null.
+        margins: what the values of each column are like; None leaves them out.
 
     Raises:
         BundleError: the folder exists, or the state holds what cannot be kept.
@@ -201,6 +209,8 @@ def write_bundle(
     with new_folder(folder) as place:
         try:
             (place / "plan.json").write_text(plan.to_json(), encoding="utf-8")
+            if margins is not None:
+                (place / margins_file.NAME).write_text(margins_file.to_json(margins), encoding="utf-8")
             (place / "features").mkdir()
             for view, state in blend.states.items():
                 save_state(state, place / "features", view)

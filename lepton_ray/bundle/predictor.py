@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.bundle.contributions import Explainer
 from lepton_ray.bundle.files import new_file
 from lepton_ray.bundle.rows import check_names
 from lepton_ray.datasets import open_table
@@ -35,12 +37,20 @@ class Predicted:
 
 
 def predict_file(
-    bundle_folder: Path, table: str | Path, out_path: Path, keep: Sequence[str] = (), *, trust: Collection[str] = ()
+    bundle_folder: Path,
+    table: str | Path,
+    out_path: Path,
+    keep: Sequence[str] = (),
+    *,
+    trust: Collection[str] = (),
+    explain: bool = False,
 ) -> Predicted:
     """Predict every row of a table and write the answers beside the columns to keep: order kept, whole or not at all.
 
     Args:
         table: a path, or ``builtin:NAME``. trust: see ``Bundle.load``.
+        explain: also write ``explained_of``, ``explained_base``, ``explained_value`` and what each column contributed
+            as ``contribution_<column>``; see ``bundle.contributions``. It takes about a thousand times as long.
 
     Raises:
         UsageError: the name of the output says neither CSV nor Parquet, or it is the table's own.
@@ -53,13 +63,14 @@ def predict_file(
     if writer is None:
         raise UsageError(f"{out_path} ends neither in .csv nor in .parquet.", "The ending chooses the format.")
     bundle = Bundle.load(bundle_folder, trust=trust)
+    explainer = Explainer.of(bundle, np.random.default_rng(0)) if explain else None
     source, keep = open_table(table), tuple(dict.fromkeys(keep))
     if any(out_path.exists() and out_path.samefile(file) for file in source.files):
         raise UsageError(f"{out_path} is the table itself, which the predictions would replace.", "Give another --out.")
     types, rows = _types_of(source, keep), 0
     with new_file(out_path) as temporary, writer(temporary) as write:
         for block in source.blocks():
-            answer = _answer(bundle, block, keep, types)
+            answer = _answer(bundle, block, keep, types, explainer)
             write(answer)
             rows += answer.num_rows
     if not source.rejected.count:
@@ -108,9 +119,17 @@ def _kept(column: pa.ChunkedArray, name: str, wanted: pa.DataType) -> pa.Chunked
     return pa.chunked_array([as_texts(single)])
 
 
-def _answer(bundle: Bundle, block: pa.Table, keep: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+def _answer(
+    bundle: Bundle,
+    block: pa.Table,
+    keep: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    explainer: Explainer | None,
+) -> pa.Table:
     check_names(block.column_names, bundle.schema)
     answer = bundle.predict_block(block)
+    if explainer is not None:
+        answer = _with_reasons(answer, explainer, block)
     for name in keep:
         if name not in block.column_names:
             raise DataError(f"The table has no column `{name}` to keep.", "Name one that it has.")
@@ -119,6 +138,18 @@ def _answer(bundle: Bundle, block: pa.Table, keep: Sequence[str], types: Mapping
     columns = [*(_kept(block.column(name), name, types.get(name, block.column(name).type)) for name in keep)]
     columns += answer.columns
     return pa.table(columns, names=[*keep, *answer.column_names])
+
+
+def _with_reasons(answer: pa.Table, explainer: Explainer, block: pa.Table) -> pa.Table:
+    why = explainer.explain(explainer.bundle.plan.clean(block))
+    reasons = {
+        "explained_of": pa.array([one.of for one in why], pa.string()),
+        "explained_base": pa.array([one.base for one in why], pa.float64()),
+        "explained_value": pa.array([one.value for one in why], pa.float64()),
+    }
+    for name in explainer.bundle.schema.names:
+        reasons[f"contribution_{name}"] = pa.array([one.parts[name] for one in why], pa.float64())
+    return pa.table([*answer.columns, *reasons.values()], names=[*answer.column_names, *reasons])
 
 
 @contextmanager

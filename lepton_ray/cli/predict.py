@@ -12,6 +12,9 @@ def predict(
     out: Annotated[str, typer.Option(help="Where to write: FILE.csv or FILE.parquet.")],
     keep: Annotated[str, typer.Option(help="Columns of the table to keep beside the predictions: id,name.")] = "",
     trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also write what each column contributed: slow, some 10 ms a row.")
+    ] = False,
 ) -> None:
     """Predict a table: `prediction` and, for classes, `probability_<class>`; one row out per row in, order kept.
 
@@ -23,7 +26,7 @@ def predict(
     """
     from lepton_ray.bundle.predictor import predict_file
 
-    done = predict_file(Path(bundle), table, Path(out), keep=names_of(keep), trust=names_of(trust))
+    done = predict_file(Path(bundle), table, Path(out), keep=names_of(keep), trust=names_of(trust), explain=explain)
     typer.echo(f"{done.rows:,} rows predicted into {done.path}", err=True)
     if done.rejected_path is not None:
         typer.echo(f"{done.rejected:,} ragged rows have no prediction; they lie in {done.rejected_path}", err=True)

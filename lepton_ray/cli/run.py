@@ -78,6 +78,10 @@ def run(
     out: Annotated[str | None, typer.Option(help="The run's folder. Default lepton-runs/<id>.")] = None,
     spec: Annotated[str | None, typer.Option(help="YAML with any of these options; flags win.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the endpoint.")] = None,
+    margins: Annotated[
+        bool | None,
+        typer.Option("--margins/--no-margins", help="Seal each column's quantiles and frequent levels, for the page."),
+    ] = None,
     serve: Annotated[
         bool | None, typer.Option("--serve/--no-serve", help="Serve the model at the end (default on a terminal).")
     ] = None,

@@ -42,7 +42,7 @@ def serve(
     session = Session(temp, cpus=around.cpus, object_store_bytes=0).start()
     session.wait(60)
     door, families = FrontDoor(reserved).open(), names_of(trust)
-    endpoint = bring_up(door, Path(bundle), loaded.manifest.example, trust=families)
+    endpoint = bring_up(door, Path(bundle), loaded.manifest.example, trust=families, per_hour=rate)
     guide = f"docs at {endpoint.url}/docs" if isinstance(loaded, Bundle) else f"inputs and routes at {endpoint.url}"
     typer.echo(f"{guide}; this machine costs {rate} per hour; Ctrl-C ends it", err=True)
     if around.wall_fd is not None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from lepton_ray.bundle.blend import Blend, Member
 from lepton_ray.bundle.bundle import DEFAULT_THRESHOLD, write_bundle
 from lepton_ray.bundle.interval import Interval
+from lepton_ray.bundle.margins import from_json
 from lepton_ray.features.chain import View, for_schema
 from lepton_ray.features.matrix import Matrix
 from lepton_ray.features.step import learn
@@ -121,6 +122,7 @@ class Bench:
         self.how: str = setup["how"]
         self.facts: dict[str, Any] = setup["facts"]
         self.example: dict[str, Any] = setup["example"]
+        self.margins = from_json(setup.get("margins"), self.plan.schema)
         self.value = None if setup["value"] is None else Value.from_mapping(setup["value"])
         self.dev = Part.load(scratch, "dev")
         self.held = Part.load(scratch, "held") if (scratch / "held.arrow").exists() else None
@@ -138,8 +140,7 @@ class Bench:
         return time.monotonic() - self.started
 
     def _stop(self, lease: Lease, *, kept: float) -> Callable[[], bool]:
-        """True once what is left of the lease is what is ``kept`` of it, or the run, or this trial, was asked to
-        finish."""
+        """True once only ``kept`` of the lease is left, or the run, or this trial, was asked to finish."""
         flags = self.scratch / "stop", self.scratch / f"stop-{lease.trial}"
         return lambda: lease.expired(self.now() + kept) or any(flag.exists() for flag in flags)
 
@@ -177,8 +178,7 @@ class Bench:
         family = family_named(trial.family)
         matrix = self._matrix(family.view)
         rng = np.random.default_rng(self.seed)
-        rung = self.rungs[trial.rung]
-        pairs = list(splits(self.dev.folds, rung, usable=self.dev.usable, timed=self.timed, rng=rng))
+        pairs = list(splits(self.dev.folds, self.rungs[trial.rung], usable=self.dev.usable, timed=self.timed, rng=rng))
         before = self._judged_before(trial, again=task["again"])[: len(pairs) - 1]
         judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS)
         begun = self.now()
@@ -234,8 +234,7 @@ class Bench:
         save_folds(path_of(self.scratch, trial.id), folds)
 
     def _judged_before(self, trial: Trial, *, again: bool) -> tuple[Fold, ...]:
-        """What an earlier bench has left of this trial, before its node went away; else what the parent's folds said,
-        where they are the first of this rung: fitted on the same rows."""
+        """What an earlier bench left of this trial; else what the parent's folds said, where they had the same rows."""
         if again and (own := load_folds(path_of(self.scratch, trial.id))):
             return own
         if trial.parent is None or self.rungs[trial.rung].rows is not None:
@@ -344,6 +343,7 @@ class Bench:
             threshold=threshold,
             interval=None if interval is None else Interval.from_dict(interval),
             example=self.example,
+            margins=self.margins,
         )
 
 

@@ -70,4 +70,5 @@ def refit_bundle(bundle: Bundle, table: object, out: Path, *, seed: int, threads
         threshold=DEFAULT_THRESHOLD if bundle.manifest.threshold is None else bundle.manifest.threshold,
         interval=bundle.manifest.interval,
         example=bundle.manifest.example,
+        margins=bundle.margins,
     )

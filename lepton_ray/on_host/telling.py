@@ -18,6 +18,7 @@ from lepton_ray import __version__
 from lepton_ray.bundle.export import onnx_refusal
 from lepton_ray.bundle.files import disk_faults
 from lepton_ray.bundle.interval import Interval
+from lepton_ray.bundle.margins import margins_of, to_json
 from lepton_ray.errors import LeptonError
 from lepton_ray.money.receipt import Receipt
 from lepton_ray.on_host.choosing import Chosen, chosen_families, fault_of
@@ -101,8 +102,9 @@ def write_setup(course: Course, prepared: Prepared) -> None:
         "timed": course.spec.time is not None,
         "started": course.around.started,
         "how": prepared.how,
-        "facts": {"run": course.around.run_id, "rows": prepared.rows, "source": prepared.source.name},
+        "facts": {"run": course.around.run_id, "table_rows": prepared.rows, "source": prepared.source.name},
         "example": typical_row(prepared),
+        "margins": to_json(margins_of(prepared.dev.table, prepared.plan.schema)) if course.spec.margins else None,
         "value": None if course.value is None else course.value.to_mapping(),
     }
     (course.folder.scratch / "setup.json").write_text(json.dumps(setup), encoding="utf-8")

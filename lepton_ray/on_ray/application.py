@@ -3,6 +3,7 @@
 from typing import Any
 
 from lepton_ray.errors import UsageError
+from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.serving import application_of
 
 DEFAULT_REPLICAS = 4
@@ -13,7 +14,8 @@ def application(args: dict[str, Any]) -> Any:
 
     Args:
         args: ``bundle``, the folder; ``name`` of the model in its routes; ``trust``, families whose code may run;
-            ``replicas`` at most; ``cpus`` that Ray keeps for each.
+            ``replicas`` at most; ``cpus`` that Ray keeps for each; ``price``, what an hour of its
+            machines costs, for its page.
 
     Raises:
         UsageError: there is no bundle named. BundleError: the folder is none, or a damaged one.
@@ -26,4 +28,5 @@ def application(args: dict[str, Any]) -> Any:
         replicas=int(args.get("replicas", DEFAULT_REPLICAS)),
         cpus=float(args.get("cpus", 0.0)),
         trust=args.get("trust") or (),
+        per_hour=Dollars.parse(args["price"], name="price") if "price" in args else None,
     )

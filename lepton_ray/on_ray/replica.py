@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lepton_ray.bundle.kinds import load_any
 from lepton_ray.bundle.tensors import TensorBundle
+from lepton_ray.money.dollars import Dollars
 from lepton_ray.serving.app import build_app
+from lepton_ray.serving.standing import Standing
 from lepton_ray.serving.tensor_app import build_tensor_app
 
 log = logging.getLogger("lepton_ray.serving")
@@ -30,11 +32,12 @@ class Replica:
         if loopback:
             stay_on_loopback()
         self._app: ASGIApp | None = None
+        self._replica = str(serve.get_replica_context().replica_tag)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load, verify and warm the bundle that ``config`` names; one that fails leaves the old one serving."""
         try:
-            self._app = await asyncio.to_thread(_warm_app, config)
+            self._app = await asyncio.to_thread(_warm_app, config, self._replica)
         except Exception as error:
             if self._app is None:
                 raise
@@ -50,13 +53,15 @@ class Replica:
         return answer
 
 
-def _warm_app(config: dict[str, Any]) -> ASGIApp:
+def _warm_app(config: dict[str, Any], replica: str) -> ASGIApp:
+    micros = config["per_hour_micros"]
+    standing = Standing(replica, None if micros is None else Dollars(micros))
     bundle = load_any(config["folder"], expected_id=config["bundle"], trust=config["trust"])
     if isinstance(bundle, TensorBundle):
         bundle.predict({name: [value] for name, value in bundle.manifest.example.items()})
-        return build_tensor_app(bundle, config["name"])
+        return build_tensor_app(bundle, config["name"], standing)
     bundle.predict(dict(bundle.manifest.example))
-    return build_app(bundle, config["name"])
+    return build_app(bundle, config["name"], standing)
 
 
 async def _live(receive: Receive, send: Send) -> None:

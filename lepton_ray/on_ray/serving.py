@@ -19,6 +19,7 @@ from typing import Any
 
 from lepton_ray.bundle.kinds import manifest_of
 from lepton_ray.errors import EnvironmentFault, LeptonError, ServingError
+from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.port import HOST, Port, port_free
 
 REQUEST_TIMEOUT = 30.0
@@ -119,7 +120,13 @@ def start_serve(port: Port) -> int:
 
 
 def bring_up(
-    door: FrontDoor, bundle_folder: Path, row: Mapping[str, Any], *, trust: Collection[str] = (), timeout: float = 60.0
+    door: FrontDoor,
+    bundle_folder: Path,
+    row: Mapping[str, Any],
+    *,
+    trust: Collection[str] = (),
+    per_hour: Dollars | None = None,
+    timeout: float = 60.0,
 ) -> Endpoint:
     """Put a bundle behind a door that was opened, and return once it has answered ``row``.
 
@@ -127,7 +134,7 @@ def bring_up(
         ServingError: it did not come up, or did not answer. BundleError: the folder is no bundle, or a damaged one.
     """
     number = door.wait(timeout)
-    endpoint = deploy(bundle_folder, port=number, trust=trust)
+    endpoint = deploy(bundle_folder, port=number, trust=trust, per_hour=per_hour)
     first_request(endpoint.url, row)
     return endpoint
 
@@ -140,6 +147,7 @@ def deploy(
     replicas: int | None = None,
     cpus: float = 0.0,
     trust: Collection[str] = (),
+    per_hour: Dollars | None = None,
     timeout: float = 60.0,
 ) -> Endpoint:
     """Put a bundle behind the Serve that runs, in the place of the one before it, and return once it answers.
@@ -151,6 +159,7 @@ def deploy(
         replicas: autoscale from one up to so many; by default the machine's cores.
         cpus: that Ray reserves per replica; 0 fits beside actors that hold every CPU and wait.
         trust: families outside lepton_ray whose code the bundle may import.
+        per_hour: what the endpoint's machines cost, for its page and its metrics.
         timeout: seconds until it counts as failed.
 
     Raises:
@@ -159,7 +168,7 @@ def deploy(
     """
     began = time.monotonic()
     most = max(1, replicas or os.cpu_count() or 1)
-    application = application_of(bundle_folder, name=name, replicas=most, cpus=cpus, trust=trust)
+    application = application_of(bundle_folder, name=name, replicas=most, cpus=cpus, trust=trust, per_hour=per_hour)
     bundle_id = manifest_of(Path(bundle_folder).resolve())[0]
     _run(application, timeout)
     url = f"http://{HOST}:{port}"
@@ -168,7 +177,13 @@ def deploy(
 
 
 def application_of(
-    bundle_folder: Path | str, *, name: str, replicas: int, cpus: float, trust: Collection[str] = ()
+    bundle_folder: Path | str,
+    *,
+    name: str,
+    replicas: int,
+    cpus: float,
+    trust: Collection[str] = (),
+    per_hour: Dollars | None = None,
 ) -> Any:
     """The Serve application of a bundle, once its files are seen to be whole.
 
@@ -179,7 +194,8 @@ def application_of(
     bundle_id, manifest = manifest_of(folder)
     manifest.check_files(folder)
     manifest.check_versions(folder)
-    config = {"folder": str(folder), "bundle": bundle_id, "name": name, "trust": sorted(trust)}
+    config: dict[str, Any] = {"folder": str(folder), "bundle": bundle_id, "name": name, "trust": sorted(trust)}
+    config["per_hour_micros"] = None if per_hour is None else per_hour.micros
     return _application(config, replicas, cpus)
 
 

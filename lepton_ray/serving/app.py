@@ -6,6 +6,7 @@ A wrong request is answered with a 4xx and ``{"error": …}`` that names the fie
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -14,27 +15,32 @@ from starlette.types import ASGIApp
 from swagger_ui_bundle import swagger_ui_path
 
 from lepton_ray.bundle.bundle import Bundle
-from lepton_ray.serving.http import app_of, checked_name, constant, protocol_routes
+from lepton_ray.bundle.contributions import Explainer
+from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.openapi import DATATYPES, document
-from lepton_ray.serving.page import CSP, DOCS_START, docs_page, index_page
+from lepton_ray.serving.page import DOCS_START, docs_page, index_page
 from lepton_ray.serving.schema import (
+    MAX_EXPLAINED,
     decode_infer,
     decode_rows,
     dump,
+    encode_explanations,
     encode_infer,
     encode_rows,
     parse_json,
     refuse_unreadable,
 )
+from lepton_ray.serving.standing import UNKNOWN, Standing
 from lepton_ray.table.schema import Task
 
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 
 
-def build_app(bundle: Bundle, name: str = "model") -> ASGIApp:
+def build_app(bundle: Bundle, name: str = "model", standing: Standing = UNKNOWN) -> ASGIApp:
     """The app that serves ``bundle`` under the model name ``name``."""
-    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id))
+    explainer = Explainer.of(bundle, np.random.default_rng(0))
+    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing), explainer, standing)
     return app_of(endpoint.routes(), endpoint.metrics, guide="/docs")
 
 
@@ -43,11 +49,14 @@ class _Endpoint:
     bundle: Bundle
     name: str
     metrics: Metrics
+    explainer: Explainer
+    standing: Standing
 
     def routes(self) -> list[Route]:
         return [
             Route("/", self.index),
             *protocol_routes(self.name, self.metadata(), self.metrics, predict=self.predict, infer=self.infer),
+            Route("/explain", answered(self.explain, alone=True), methods=["POST"]),
             Route("/openapi.json", constant(dump(document(self.bundle.manifest, self.name)))),
             Route("/docs", constant(docs_page(self.name).encode(), "text/html; charset=utf-8")),
             Route("/docs/start.js", constant(DOCS_START.encode(), "text/javascript")),
@@ -74,21 +83,33 @@ class _Endpoint:
         block = decode_rows(parse_json(body), self.bundle.schema)
         return encode_rows(self._answer(block), self.name, self.bundle.id)
 
+    def explain(self, body: bytes) -> bytes:
+        block = decode_rows(parse_json(body), self.bundle.schema, MAX_EXPLAINED)
+        clean = self._clean(block)
+        why = self.explainer.explain(clean)
+        return encode_explanations(self._said(clean), why, self.explainer.scale, self.name, self.bundle.id)
+
     def infer(self, body: bytes) -> bytes:
         request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs)
         return encode_infer(self._answer(request.block), request, self.name, self.bundle.id[:12])
 
     def _answer(self, block: pa.Table) -> pa.Table:
-        clean = self.bundle.plan.clean(block)
+        return self._said(self._clean(block))
+
+    def _clean(self, block: pa.Table) -> pa.Table:
+        clean: pa.Table = self.bundle.plan.clean(block)
         refuse_unreadable(block, clean, self.bundle.plan)
+        return clean
+
+    def _said(self, clean: pa.Table) -> pa.Table:
         answer = self.bundle.answer(clean)
-        self.metrics.add_rows(block.num_rows)
+        self.metrics.add_rows(clean.num_rows)
         return answer
 
     async def index(self, request: Request) -> Response:
         url = str(request.base_url).rstrip("/")
-        page = index_page(self.bundle.manifest, self.name, self.bundle.id, url)
-        return HTMLResponse(page, headers={"content-security-policy": CSP})
+        page = index_page(self.bundle, self.name, url, self.standing)
+        return HTMLResponse(page.html, headers={"content-security-policy": page.policy})
 
 
 def _asset(file: str, kind: str) -> Callable[[Request], Awaitable[Response]]:

@@ -8,6 +8,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -28,6 +29,9 @@ DRAINED = 8 * MAX_BODY
 
 INLINE_BODY = 16 << 10
 """A body up to this size is answered in the event loop: a thread would cost more than it frees."""
+
+MOST_WAITING = 3
+"""So many requests wait for work that is done alone: each holds one of the places that quick ones need."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -86,12 +90,21 @@ def app_of(routes: list[Route], metrics: Metrics, *, guide: str) -> ASGIApp:
     return metrics.watch(app, lambda path: path if path in paths else "other")
 
 
-def answered(work: Work) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that reads the body within the limit, works on it, and turns every fault into JSON."""
+def answered(work: Work, *, alone: bool = False) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that reads the body within the limit, works on it, and turns every fault into JSON.
+
+    Args:
+        alone: for work that takes long: one request at a time, never in the event loop, and only few may wait for it.
+    """
+    one = CapacityLimiter(1)
 
     async def handle(request: Request) -> Response:
         try:
             body = await _read(request)
+            if alone and one.statistics().tasks_waiting >= MOST_WAITING:
+                return _error(429, "Too many such requests wait already; ask again in a second.", {"retry-after": "1"})
+            if alone:
+                return _json(200, await to_thread.run_sync(work, body, limiter=one))
             answer = work(body) if len(body) <= INLINE_BODY else await run_in_threadpool(work, body)
             return _json(200, answer)
         except Refusal as refusal:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lepton_ray.serving.standing import UNKNOWN, Standing
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -13,7 +15,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Metrics:
     """The counters of one replica; every replica has its own registry."""
 
-    def __init__(self, model: str, bundle_id: str) -> None:
+    def __init__(self, model: str, bundle_id: str, standing: Standing = UNKNOWN) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "lepton_requests_total", "Requests answered.", ["route", "status"], registry=self._registry
@@ -25,6 +27,13 @@ class Metrics:
         self._running = Gauge("lepton_requests_in_flight", "Requests being answered.", registry=self._registry)
         about = Gauge("lepton_model_info", "Always 1.", ["model", "bundle"], registry=self._registry)
         about.labels(model, bundle_id).set(1)
+        replica = Gauge("lepton_replica_info", "Always 1: whose counts.", ["replica"], registry=self._registry)
+        replica.labels(standing.replica).set(1)
+        started = Gauge("lepton_started_time_seconds", "When it came up, since 1970.", registry=self._registry)
+        started.set_to_current_time()
+        if standing.per_hour is not None:
+            price = Gauge("lepton_usd_per_hour", "What the endpoint's machines cost.", registry=self._registry)
+            price.set(float(standing.per_hour))
 
     def add_rows(self, rows: int) -> None:
         """Count rows that were predicted."""

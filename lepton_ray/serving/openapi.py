@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lepton_ray import __version__
+from lepton_ray.bundle.contributions import LOG_ODDS, VALUE
 from lepton_ray.bundle.manifest import Manifest
-from lepton_ray.serving.schema import MAX_ROWS
+from lepton_ray.serving.schema import MAX_EXPLAINED, MAX_ROWS
 from lepton_ray.table.schema import Kind, Task
 
 Json = dict[str, Any]
@@ -37,6 +38,11 @@ def document(manifest: Manifest, name: str) -> Json:
         },
         "paths": {
             "/predict": {"post": _post("Predict JSON rows", "Rows", "Predictions", _one_row(manifest), "rows")},
+            "/explain": {
+                "post": _post(
+                    "What each column contributes", "FewRows", "Explanations", _one_row(manifest), "rows", busy=True
+                )
+            },
             f"{model}/infer": {
                 "post": _post(
                     "Infer, one tensor per column", "Inference", "Inferred", _one_inference(manifest), "protocol"
@@ -67,6 +73,7 @@ def _schemas(manifest: Manifest) -> Json:
         "properties": {name: value if name == "prediction" else {"type": "number"} for name in manifest.outputs},
     }
     rows = {"type": "array", "items": _ref("Row"), "minItems": 1, "maxItems": MAX_ROWS}
+    few = rows | {"maxItems": MAX_EXPLAINED}
     return {
         "Row": row,
         "Rows": {"oneOf": [_object(rows=rows), rows, _ref("Row")]},
@@ -75,6 +82,25 @@ def _schemas(manifest: Manifest) -> Json:
             model={"type": "string"},
             bundle={"type": "string"},
             predictions={"type": "array", "items": _ref("Prediction")},
+        ),
+        "FewRows": {"oneOf": [_object(rows=few), few, _ref("Row")]},
+        "Explanation": _object(
+            prediction=_ref("Prediction"),
+            of={"type": "string", "description": "the class whose log-odds are explained, or the target"},
+            base={"type": "number", "description": "what the model says on average of typical rows"},
+            value={"type": "number", "description": "what it says of this row"},
+            contributions={
+                "type": "object",
+                "required": names,
+                "properties": {name: {"type": "number"} for name in names},
+                "description": "by column; they add up to value - base",
+            },
+        ),
+        "Explanations": _object(
+            model={"type": "string"},
+            bundle={"type": "string"},
+            scale={"type": "string", "enum": [LOG_ODDS, VALUE]},
+            explanations={"type": "array", "items": _ref("Explanation")},
         ),
         "Tensor": _object(
             name={"type": "string"},
@@ -104,7 +130,7 @@ def _content(schema: Json, **more: Any) -> Json:
     return {"application/json": {"schema": schema, **more}}
 
 
-def _post(summary: str, body: str, answer: str, example: Json, tag: str) -> Json:
+def _post(summary: str, body: str, answer: str, example: Json, tag: str, *, busy: bool = False) -> Json:
     refused = {"description": "Refused; the sentence names the field", "content": _content(_ref("Error"))}
     return {
         "tags": [tag],
@@ -112,7 +138,7 @@ def _post(summary: str, body: str, answer: str, example: Json, tag: str) -> Json
         "requestBody": {"required": True, "content": _content(_ref(body), example=example)},
         "responses": {
             "200": {"description": "Answered", "content": _content(_ref(answer))},
-            **{status: refused for status in ("400", "413", "415", "422")},
+            **{status: refused for status in ("400", "413", "415", "422", *(["429"] if busy else []))},
         },
     }
 

@@ -5,7 +5,7 @@ Whatever is wrong is a ``Refusal`` that names the field.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lepton_ray.bundle.contributions import Explanation
 from lepton_ray.bundle.rows import cells_array, rows_block
 from lepton_ray.errors import DataError
 from lepton_ray.table.cleaning import CleaningPlan
@@ -20,6 +21,8 @@ from lepton_ray.table.schema import Column, Kind, Schema
 from lepton_ray.table.values import is_word
 
 MAX_ROWS = 10_000
+MAX_EXPLAINED = 32
+"""An explanation asks the model about 1,000 times."""
 
 _NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
 _DATATYPES = {
@@ -69,13 +72,13 @@ def parse_json(body: bytes) -> Any:
         raise Refusal(400, f"The body is not JSON{detail}.") from None
 
 
-def decode_rows(value: Any, schema: Schema) -> pa.Table:
+def decode_rows(value: Any, schema: Schema, most: int = MAX_ROWS) -> pa.Table:
     """Read ``[row, …]``, ``{"rows": [row, …]}`` or one row; a row is an object with a value per column."""
     if isinstance(value, dict):
         value = value["rows"] if isinstance(value.get("rows"), list) else [value]
     if not isinstance(value, list):
         raise Refusal(422, 'The body is neither a list of rows, nor {"rows": […]}, nor one row.')
-    _check_count(len(value), "`rows`")
+    _check_count(len(value), "`rows`", most)
     for number, row in enumerate(value):
         if not isinstance(row, dict):
             raise Refusal(422, f"rows[{number}] is not an object with one value per column.")
@@ -131,6 +134,17 @@ def encode_rows(predictions: pa.Table, name: str, bundle_id: str) -> bytes:
     return dump({"model": name, "bundle": bundle_id, "predictions": predictions.to_pylist()})
 
 
+def encode_explanations(
+    predictions: pa.Table, explanations: Sequence[Explanation], scale: str, name: str, bundle_id: str
+) -> bytes:
+    """Write the answer to ``POST /explain``: what ``/predict`` says of each row, and why."""
+    rows = [
+        {"prediction": said, "of": why.of, "base": why.base, "value": why.value, "contributions": why.parts}
+        for said, why in zip(predictions.to_pylist(), explanations, strict=True)
+    ]
+    return dump({"model": name, "bundle": bundle_id, "scale": scale, "explanations": rows})
+
+
 def encode_infer(predictions: pa.Table, request: Inference, name: str, version: str) -> bytes:
     """Write a v2 infer response: one tensor per column of the prediction."""
     tensors = [
@@ -166,11 +180,11 @@ def _refuse_constant(text: str) -> NoReturn:
     raise Refusal(400, f"{text} is not JSON: send null for a value that is not known.")
 
 
-def _check_count(rows: int, where: str) -> None:
+def _check_count(rows: int, where: str, most: int = MAX_ROWS) -> None:
     if rows == 0:
         raise Refusal(422, f"{where} holds no row.")
-    if rows > MAX_ROWS:
-        raise Refusal(413, f"{where} holds {rows} rows; one request may hold {MAX_ROWS}.")
+    if rows > most:
+        raise Refusal(413, f"{where} holds {rows} rows; one request may hold {most}.")
 
 
 def named_tensors(inputs: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:

@@ -29,11 +29,12 @@ from lepton_ray.serving.schema import (
     parse_json,
     wanted_outputs,
 )
+from lepton_ray.serving.standing import UNKNOWN, Standing
 
 
-def build_tensor_app(bundle: TensorBundle, name: str = "model") -> ASGIApp:
+def build_tensor_app(bundle: TensorBundle, name: str = "model", standing: Standing = UNKNOWN) -> ASGIApp:
     """The app that serves ``bundle`` under the model name ``name``."""
-    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id))
+    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing))
     return app_of(endpoint.routes(), endpoint.metrics, guide="/")
 
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
@@ -32,6 +33,17 @@ def test_csv_and_parquet_say_what_the_bundle_says(sealed: Bundle, tmp_path: Path
     assert back.select(expected.column_names).to_pydict() == expected.to_pydict()
     predict_file(sealed.folder, table, tmp_path / "out.parquet")
     assert pa_parquet.read_table(tmp_path / "out.parquet").equals(expected)
+
+
+def test_reasons_stand_beside_the_answers_and_add_up(sealed: Bundle, tmp_path: Path) -> None:
+    table = csv_of(raw_table(12), tmp_path / "in.csv")
+    predict_file(sealed.folder, table, tmp_path / "out.parquet", keep=["city"], explain=True)
+    back = pa_parquet.read_table(tmp_path / "out.parquet").to_pandas()
+    parts = back[[f"contribution_{name}" for name in sealed.schema.names]]
+    change = back["explained_value"] - back["explained_base"]
+    assert set(back["explained_of"]) == {"yes"} and (parts.sum(axis=1) - change).abs().max() < 1e-6
+    odds = np.log(back["probability_yes"] / back["probability_no"])
+    assert np.allclose(back["explained_value"], odds.clip(np.log(1e-6 / (1 - 1e-6)), -np.log(1e-6 / (1 - 1e-6))))
 
 
 def test_what_is_wrong_is_said_and_nothing_is_left(sealed: Bundle, tmp_path: Path) -> None:

@@ -17,10 +17,13 @@ import pytest
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.files import point
 from lepton_ray.errors import BundleError, EnvironmentFault, ServingError
+from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.port import Port, port_free
 from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request
 from lepton_ray.on_ray.session import Session, boot, short_temp_dir
 from tests.sealed import ROW, raw_table, seal
+
+RATE = Dollars.parse("0.12")
 
 
 def test_a_taken_port_is_an_error() -> None:
@@ -69,7 +72,7 @@ def endpoint(bundle: Bundle) -> Iterator[Endpoint]:
         port = Port.reserve()
         assert FrontDoor(port).open().wait() == port.number
         point(bundle.folder.parent / "bundle", bundle.folder)
-        yield deploy(bundle.folder.parent / "bundle", port=port.number, name="churn")
+        yield deploy(bundle.folder.parent / "bundle", port=port.number, name="churn", per_hour=RATE)
     finally:
         began = time.monotonic()
         session.stop()
@@ -89,6 +92,19 @@ def post(url: str, body: Any) -> tuple[int, Any]:
             return reply.status, json.load(reply)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+@pytest.mark.ray
+def test_the_endpoint_explains_and_says_what_it_costs(endpoint: Endpoint, bundle: Bundle) -> None:
+    status, answer = post(f"{endpoint.url}/explain", [ROW])
+    why = answer["explanations"][0]
+    assert status == 200 and why["prediction"] == bundle.predict(ROW).to_pylist()[0]
+    assert sum(why["contributions"].values()) == pytest.approx(why["value"] - why["base"], abs=1e-6)
+    with urllib.request.urlopen(f"{endpoint.url}/metrics", timeout=10) as reply:
+        said = reply.read().decode()
+    assert f"lepton_usd_per_hour {float(RATE)}" in said and 'lepton_replica_info{replica="' in said
+    with urllib.request.urlopen(endpoint.url, timeout=10) as reply:
+        assert f"<dd>{RATE}</dd>" in reply.read().decode()
 
 
 @pytest.mark.ray

@@ -1,17 +1,21 @@
 import asyncio
 import json
 import logging
+import math
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.errors import UsageError
 from lepton_ray.serving.app import build_app
-from lepton_ray.serving.http import MAX_BODY
+from lepton_ray.serving.http import MAX_BODY, MOST_WAITING, answered
 from tests.sealed import ROW, raw_table, seal
 
 Ask = Callable[..., httpx.Response]
@@ -106,6 +110,52 @@ def test_infer_gives_the_outputs_asked_for(ask: Ask) -> None:
     assert [tensor["name"] for tensor in ask("POST", INFER, json=body).json()["outputs"]] == ["probability_yes"]
 
 
+def test_explanations_add_up_to_what_is_predicted(ask: Ask, bundle: Bundle) -> None:
+    rows = [*columns(), ROW | {"city": "Atlantis"}, dict.fromkeys(ROW)]
+    reply = ask("POST", "/explain", json=rows)
+    assert reply.status_code == 200, reply.text
+    answer = reply.json()
+    assert (answer["model"], answer["bundle"], answer["scale"]) == ("churn", bundle.id, "log-odds")
+    assert [one["prediction"] for one in answer["explanations"]] == bundle.predict(rows).to_pylist()
+    for one in answer["explanations"]:
+        assert one["of"] == "yes" and list(one["contributions"]) == list(ROW)
+        assert sum(one["contributions"].values()) == pytest.approx(one["value"] - one["base"], abs=1e-6)
+        probability = one["prediction"]["probability_yes"]
+        assert one["value"] == pytest.approx(math.log(probability / (1 - probability)), abs=1e-6)
+    assert ask("POST", "/explain", json=rows).json() == answer
+
+
+def test_an_explanation_at_work_holds_up_no_other_request() -> None:
+    """One at a time, few wait, each in a thread; what is quick is answered meanwhile."""
+    begun, may_end, at_once = threading.Event(), threading.Event(), []
+
+    def slow(body: bytes) -> bytes:
+        at_once.append(body)
+        begun.set()
+        assert may_end.wait(30)
+        return b"{}"
+
+    routes = [
+        Route("/slow", answered(slow, alone=True), methods=["POST"]),
+        Route("/quick", answered(lambda body: b"[]"), methods=["POST"]),
+    ]
+
+    async def send() -> list[int]:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://x"
+        ) as one:
+            waiting = [asyncio.create_task(one.post("/slow", json={})) for _ in range(1 + MOST_WAITING)]
+            await asyncio.to_thread(begun.wait, 30)
+            refused = await one.post("/slow", json={})
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1") and "wait" in refused.text
+            assert (await one.post("/quick", json={})).status_code == 200
+            assert len(at_once) == 1
+            may_end.set()
+            return [(await reply).status_code for reply in waiting]
+
+    assert asyncio.run(send()) == [200] * (1 + MOST_WAITING)
+
+
 def test_unseen_and_missing_values_answer_as_in_batch(ask: Ask, bundle: Bundle) -> None:
     rows = [ROW | {"city": "Atlantis"}, dict.fromkeys(ROW), ROW | {"tenure": ""}, ROW | {"tenure": "?", "city": True}]
     assert ask("POST", "/predict", json=rows).json()["predictions"] == bundle.predict(rows).to_pylist()
@@ -154,6 +204,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "compressed": ("/predict", {"content": b"x", "headers": JSON | {"content-encoding": "gzip"}}, 415, "encoding"),
     "too large": ("/predict", {"content": b" " * (MAX_BODY + 1), "headers": JSON}, 413, "larger"),
     "too many rows": ("/predict", {"json": [{}] * 10_001}, 413, "10001"),
+    "too many to explain": ("/explain", {"json": [{}] * 33}, 413, "33 rows; one request may hold 32"),
+    "explain nothing": ("/explain", {"content": b"", "headers": JSON}, 400, "not JSON"),
+    "explain a word": ("/explain", refused_row(tenure="many"), 422, "Row 1, column `tenure`"),
     "no rows": ("/predict", {"json": []}, 422, "`rows` holds no row"),
     "no rows in rows": ("/predict", {"json": {"rows": []}}, 422, "`rows` holds no row"),
     "a number": ("/predict", {"json": 7}, 422, "list of rows"),
@@ -301,7 +354,7 @@ def test_the_documents_examples_are_answered(ask: Ask) -> None:
     document = ask("GET", "/openapi.json").json()
     assert document["openapi"].startswith("3.0.")
     posts = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
-    assert set(posts) == {"/predict", INFER}
+    assert set(posts) == {"/predict", "/explain", INFER}
     for path, operation in posts.items():
         example = operation["requestBody"]["content"]["application/json"]["example"]
         assert ask("POST", path, json=example).status_code == 200

@@ -98,6 +98,8 @@ def check_config(config: Path) -> None:
     (one,) = ServeDeploySchema(**yaml.safe_load(config.read_text())).applications
     assert one.import_path == "lepton_ray.on_ray.application:application"
     assert application(one.args)._bound_deployment.user_config["folder"] == str(config.parent / "bundle")
+    priced = application({**one.args, "price": "0.12"})._bound_deployment.user_config
+    assert priced["per_hour_micros"] == 120_000
     with pytest.raises(UsageError, match="name no bundle"):
         application({})
 
