@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from swagger_ui_bundle import swagger_ui_path
 
 from lepton_ray.bundle.bundle import Bundle
+from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.http import app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.openapi import DATATYPES, document
@@ -32,10 +33,11 @@ from lepton_ray.table.schema import Task
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 
 
-def build_app(bundle: Bundle, name: str = "model") -> ASGIApp:
-    """The app that serves ``bundle`` under the model name ``name``."""
-    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id))
-    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs")
+def build_app(bundle: Bundle, name: str = "model", guard: Guard | None = None) -> ASGIApp:
+    """The app that serves ``bundle`` under the model name ``name``, behind this guard or one with the usual limits."""
+    guard = guard or Guard()
+    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id), guard.limits.rows)
+    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs", guard=guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class _Endpoint:
     bundle: Bundle
     name: str
     metrics: Metrics
+    rows: int
 
     def routes(self) -> list[Route]:
         return [
@@ -71,11 +74,11 @@ class _Endpoint:
         }
 
     def predict(self, body: bytes) -> bytes:
-        block = decode_rows(parse_json(body), self.bundle.schema)
+        block = decode_rows(parse_json(body), self.bundle.schema, self.rows)
         return encode_rows(self._answer(block), self.name, self.bundle.id)
 
     def infer(self, body: bytes) -> bytes:
-        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs)
+        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs, self.rows)
         return encode_infer(self._answer(request.block), request, self.name, self.bundle.id[:12])
 
     def _answer(self, block: pa.Table) -> pa.Table:

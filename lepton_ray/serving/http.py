@@ -1,34 +1,33 @@
 """How an endpoint reads a request and says what is wrong with it. It knows no model, and nothing about routes.
 
+What is asked of a model goes past Starlette's routing, as bare ASGI; pages and metadata go through it.
+
 Requests are read as bytes and JSON only; logs hold routes and kinds of fault, never a value of a row.
 """
 
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lepton_ray import __version__
 from lepton_ray.errors import DataError, UsageError
+from lepton_ray.serving.guard import INLINE_BODY, Guard
+from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.metrics import CONTENT_TYPE, Metrics
 from lepton_ray.serving.page import CSP
 from lepton_ray.serving.schema import Refusal, dump
 
-MAX_BODY = 8 << 20
-DRAINED = 8 * MAX_BODY
-"""So much of a body that is too large is read and thrown away: a client that still sends would not see its 413."""
-
-INLINE_BODY = 16 << 10
-"""A body up to this size is answered in the event loop: a thread would cost more than it frees."""
-
+MAX_BODY = Limits().body
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Work = Callable[[bytes], bytes]
@@ -68,9 +67,13 @@ def protocol_routes(
     ]
 
 
-def app_of(routes: list[Route], metrics: Metrics, *, guide: str) -> ASGIApp:
-    """The app of these routes, every request of which is counted; ``guide`` says where they are told."""
+def app_of(routes: list[Route], metrics: Metrics, *, guide: str, guard: Guard | None = None) -> ASGIApp:
+    """The app of these routes behind its guard, all requests counted; ``guide`` says where the routes are told."""
     paths = {route.path for route in routes}
+    asked = {route.path: route.endpoint for route in routes if isinstance(route.endpoint, _Answered)}
+
+    def route_of(path: str) -> str:
+        return path if path in paths else "other"
 
     async def http_fault(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -83,50 +86,57 @@ def app_of(routes: list[Route], metrics: Metrics, *, guide: str) -> ASGIApp:
 
     app = Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
     app.router.redirect_slashes = False
-    return metrics.watch(app, lambda path: path if path in paths else "other")
+
+    async def straight(scope: Scope, receive: Receive, send: Send) -> None:
+        work = asked.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (work or app)(scope, receive, send)
+
+    return metrics.watch((guard or Guard()).wrap(straight, route_of), route_of)
 
 
-def answered(work: Work) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that reads the body within the limit, works on it, and turns every fault into JSON."""
+def answered(work: Work) -> "_Answered":
+    """A handler that works on a body and turns every fault into JSON."""
+    return _Answered(work)
 
-    async def handle(request: Request) -> Response:
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """Bare ASGI around a work; the guard has read the body within its limits and hands it on whole."""
+
+    work: Work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._response(scope, receive)
+        await response(scope, receive, send)
+
+    async def _response(self, scope: Scope, receive: Receive) -> Response:
         try:
-            body = await _read(request)
-            answer = work(body) if len(body) <= INLINE_BODY else await run_in_threadpool(work, body)
+            _check_kind(scope["headers"])
+            body = (await receive())["body"]
+            answer = self.work(body) if len(body) <= INLINE_BODY else await run_in_threadpool(self.work, body)
             return _json(200, answer)
         except Refusal as refusal:
             return _error(refusal.status, refusal.what)
         except DataError as error:
             return _error(422, str(error))
-        except ClientDisconnect:
-            return _error(400, "The request was cut short.")
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)[-6:]
             where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
-            log.error("%s failed: %s at %s", request.url.path, type(error).__name__, where)
+            log.error("%s failed: %s at %s", scope["path"], type(error).__name__, where)
             return _error(500, "The model failed on this request; the log says where.")
 
-    return handle
 
-
-async def _read(request: Request) -> bytes:
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise Refusal(415, "The content-type is not application/json.")
-    if "inference-header-content-length" in request.headers:
-        raise Refusal(415, "Binary tensor data is not supported: send `data` as JSON.")
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise Refusal(415, "The content-encoding is not supported: send the body as it is.")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY:
-            chunks.append(chunk)
-        elif size > DRAINED:
-            break
-    if size > MAX_BODY:
-        raise Refusal(413, f"The body is larger than {MAX_BODY} bytes.")
-    return b"".join(chunks)
+def _check_kind(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse what is not plain JSON."""
+    for name, value in headers:
+        if name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            if kind != b"application/json" and not kind.endswith(b"+json"):
+                raise Refusal(415, "The content-type is not application/json.")
+        elif name == b"inference-header-content-length":
+            raise Refusal(415, "Binary tensor data is not supported: send `data` as JSON.")
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise Refusal(415, "The content-encoding is not supported: send the body as it is.")
 
 
 def _error(status: int, what: str, headers: Mapping[str, str] | None = None) -> Response:
