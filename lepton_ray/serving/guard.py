@@ -116,6 +116,7 @@ class Guard:
                 return
             began = self._clock()
             heads, size = _heads(scope["headers"])
+            size += len(scope["path"]) + len(scope["query_string"])
             trace = Trace.of(heads.get(b"x-request-id", b""), heads.get(b"traceparent", b""))
             names = [(b"traceparent", trace.parent)]
             if not self._front:
@@ -123,7 +124,7 @@ class Guard:
             answer, who = _Answer(send, names), ""
             try:
                 if size > HEADER_BYTES:
-                    raise Turned(431, f"The headers are larger than {HEADER_BYTES} bytes.", _CLOSE)
+                    raise Turned(431, f"Address and headers are larger than {HEADER_BYTES} bytes.", _CLOSE)
                 who = self._who(scope["path"], heads)
                 if scope["method"] == "POST":
                     self._count(who)

@@ -5,8 +5,9 @@ Whatever is wrong is a ``Refusal`` that names the field.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import numpy as np
@@ -94,6 +95,7 @@ def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...], most: int
     if request_id is not None and not isinstance(request_id, str):
         raise Refusal(422, "`id` is not a string.")
     tensors = named_tensors(value.get("inputs"))
+    refuse_strangers(tensors, schema.names)
     columns: dict[str, pa.Array] = {}
     rows = -1
     for column in schema.columns:
@@ -197,6 +199,14 @@ def named_tensors(inputs: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
             raise Refusal(422, f"inputs[{number}] names the column `{name}` a second time.")
         named[name] = (f"inputs[{number}] (`{name}`)", tensor)
     return named
+
+
+def refuse_strangers(tensors: Mapping[str, tuple[str, Any]], names: Collection[str]) -> None:
+    """Refuse a tensor that the model has no column for: it is one that the caller takes for another."""
+    for name, (where, _) in tensors.items():
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            raise Refusal(422, f"{where} is no input of this model{f'; it has `{near[0]}`' if near else ''}.")
 
 
 def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str, most: int) -> pa.Array:

@@ -28,6 +28,7 @@ from lepton_ray.serving.schema import (
     encode_rows,
     named_tensors,
     parse_json,
+    refuse_strangers,
     wanted_outputs,
 )
 
@@ -84,6 +85,7 @@ class _Endpoint:
         if request_id is not None and not isinstance(request_id, str):
             raise Refusal(422, "`id` is not a string.")
         tensors = named_tensors(given.get("inputs"))
+        refuse_strangers(tensors, [one.name for one in self._inputs])
         arrays = {one.name: _decoded(one, tensors, self.rows) for one in self._inputs}
         outputs = wanted_outputs(given.get("outputs"), self.bundle.manifest.outputs)
         answer = self._answer(arrays)
