@@ -1,11 +1,15 @@
-"""One request to an ASGI app without a server, piece by piece, and a clock that moves when told."""
+"""One request to an ASGI app piece by piece, or behind a server; and a clock that moves when told."""
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvicorn
 from starlette.types import ASGIApp, Message
 
 
@@ -68,6 +72,21 @@ async def ask(
     await app(scope | {"server": ("here", 80), "asgi": {"version": "3.0"}}, receive, send)
     reply.headers = names
     return reply
+
+
+@contextmanager
+def listening(app: ASGIApp) -> Iterator[int]:
+    """The app behind uvicorn in a thread; the port of loopback that it listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as wire:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [wire]}, daemon=True)
+        thread.start()
+        try:
+            yield wire.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -1,15 +1,12 @@
 """The exam of malformed requests, over a real socket: each is refused in words, and the next right one is answered."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.serving.app import build_app
@@ -17,7 +14,7 @@ from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.keys import KeyFile, KeyRing
 from lepton_ray.serving.limits import Limits
 from tests.sealed import ROW, seal
-from tests.serving.asking import Clock
+from tests.serving.asking import Clock, listening
 from tests.serving.malformed import ALL, READ_SECONDS, Malformed, send, whole
 
 
@@ -36,14 +33,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     bundle, file = seal(folder / "churn"), KeyFile(folder / "keys.json")
     key = file.add("exam", ["predict"], "now")
     app = build_app(bundle, "churn", Guard(Limits(read=READ_SECONDS), KeyRing(file.path, Clock())))
-    wire = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [wire]}, daemon=True)
-    thread.start()
-    yield Served(wire.getsockname()[1], key, bundle)
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
+    with listening(app) as port:
+        yield Served(port, key, bundle)
 
 
 def right(served: Served) -> Any:
