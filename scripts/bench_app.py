@@ -48,6 +48,7 @@ async def rate(app: ASGIApp, path: str, body: bytes, seconds: float) -> float:
     counted, began = 0, time.process_time() + 0.1 * seconds
     while (now := time.process_time()) < began + seconds:
         assert await ask(app, path, body) == 200
+        await asyncio.sleep(0)  # a server looks for the next request
         counted += now >= began
     return counted / (now - began)
 

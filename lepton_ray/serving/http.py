@@ -106,24 +106,26 @@ class _Answered:
     work: Work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._response(scope, receive)
-        await response(scope, receive, send)
+        status, body = await self._worked(scope, receive)
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    async def _response(self, scope: Scope, receive: Receive) -> Response:
+    async def _worked(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         try:
             _check_kind(scope["headers"])
             body = (await receive())["body"]
             answer = self.work(body) if len(body) <= INLINE_BODY else await run_in_threadpool(self.work, body)
-            return _json(200, answer)
+            return 200, answer
         except Refusal as refusal:
-            return _error(refusal.status, refusal.what)
+            return refusal.status, dump({"error": refusal.what})
         except DataError as error:
-            return _error(422, str(error))
+            return 422, dump({"error": str(error)})
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)[-6:]
             where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
             log.error("%s failed: %s at %s", scope["path"], type(error).__name__, where)
-            return _error(500, "The model failed on this request; the log says where.")
+            return 500, dump({"error": "The model failed on this request; the log says where."})
 
 
 def _check_kind(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -141,10 +143,6 @@ def _check_kind(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 def _error(status: int, what: str, headers: Mapping[str, str] | None = None) -> Response:
     return Response(dump({"error": what}), status, headers=headers, media_type="application/json")
-
-
-def _json(status: int, content: bytes) -> Response:
-    return Response(content, status, media_type="application/json")
 
 
 def constant(content: bytes, kind: str = "application/json") -> Callable[[Request], Awaitable[Response]]:

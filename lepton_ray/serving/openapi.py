@@ -112,7 +112,7 @@ def _post(summary: str, body: str, answer: str, example: Json, tag: str) -> Json
         "requestBody": {"required": True, "content": _content(_ref(body), example=example)},
         "responses": {
             "200": {"description": "Answered", "content": _content(_ref(answer))},
-            **{status: refused for status in ("400", "413", "415", "422")},
+            **{status: refused for status in ("400", "401", "403", "408", "413", "415", "422", "429", "503")},
         },
     }
 
