@@ -27,3 +27,14 @@ def test_what_is_wrong_is_one_sentence(inside: Inside, tmp_path: Path) -> None:
         done = inside("keys", *words, cwd=tmp_path)
         assert (done.code, done.out) == (code, ""), done
         assert said in done.err and "Traceback" not in done.err
+
+
+def test_an_endpoint_is_not_brought_up_with_keys_or_limits_that_cannot_be(inside: Inside, tmp_path: Path) -> None:
+    for words, code, said in (
+        (("--keys", "nowhere.json"), 8, "nowhere.json cannot be read"),
+        (("--limits", "rows=0"), 2, "rows=0"),
+        (("--limits", "speed=9"), 2, "There are body, rows, read"),
+    ):
+        done = inside("serve", "bundle", *words, cwd=tmp_path)
+        assert (done.code, done.out) == (code, ""), done
+        assert said in done.err
