@@ -78,7 +78,9 @@ class FrontDoor:
     def _open(self) -> None:
         began = time.monotonic()
         try:
-            self._number = start_serve(self.port, self.guarding.limits.time + MORE_TIME)
+            limits = self.guarding.limits
+            inside = (limits.work + limits.queue) * (os.cpu_count() or 1)
+            self._number = start_serve(self.port, limits.time + MORE_TIME, inside)
         except LeptonError as error:
             self._error = error
         except Exception as error:
@@ -86,13 +88,13 @@ class FrontDoor:
         self.seconds = time.monotonic() - began
 
 
-def start_serve(port: Port, patience: float) -> int:
+def start_serve(port: Port, patience: float, inside: int) -> int:
     """Start Serve's controller and its one HTTP proxy on loopback; gRPC stays off.
 
     A Ray that serves already, in a notebook, keeps its port: there can be one only.
 
     Args:
-        port: held. patience: seconds that the proxy waits for an answer.
+        port: held. patience: seconds that the proxy waits for an answer. inside: requests that it has in hand at most.
 
     Returns:
         The port that the proxy listens at.
@@ -105,7 +107,10 @@ def start_serve(port: Port, patience: float) -> int:
     from ray.serve.config import HTTPOptions, ProxyLocation
     from ray.serve.context import _get_global_client
 
+    from lepton_ray.on_ray.ingress import let_in
+
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    let_in(inside)
     options = HTTPOptions(host=HOST, port=port.number, request_timeout_s=patience, keep_alive_timeout_s=KEEP_ALIVE)
     try:
         serve.start(

@@ -32,11 +32,20 @@ SAID = {
 FAILED = "The endpoint failed on this request."
 
 
-class Front:
-    """The middleware; Serve makes one for each proxy."""
+HEALTH = ("/v2/health/live", "/v2/health/ready", "/-/healthz", "/-/routes")
+"""Asked by who watches; they are let through a crowd."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+
+class Front:
+    """The middleware; Serve makes one for each proxy.
+
+    Args:
+        inside: requests that this proxy has in hand at most. One more is refused here, at once: what Serve's own way to
+            a replica takes is several milliseconds of a core for each, refused or not.
+    """
+
+    def __init__(self, app: ASGIApp, inside: int = 128) -> None:
+        self._app, self._most, self._inside = app, inside, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on without what steers Serve, and its answer back in the endpoint's form."""
@@ -44,7 +53,14 @@ class Front:
             await self._app(scope, receive, send)
             return
         reply = _Reply(send)
-        await self._app({**scope, "headers": kept(scope["headers"])}, receive, reply)
+        if self._inside >= self._most and scope["path"] not in HEALTH:
+            await reply.say(429, ())
+            return
+        self._inside += 1
+        try:
+            await self._app({**scope, "headers": kept(scope["headers"])}, receive, reply)
+        finally:
+            self._inside -= 1
         if not reply.began:
             await reply.say(503, ())
 

@@ -56,6 +56,28 @@ def test_what_the_endpoint_says_goes_through_as_it_is() -> None:
         assert (reply.status, reply.body) == (inner.status_code, inner.body)
 
 
+def test_a_crowd_is_refused_at_once_and_who_watches_is_not() -> None:
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/predict":
+                await go.wait()
+            await Response(b"{}")(scope, receive, send)
+
+        app = Front(slow, inside=2)
+        held = [asyncio.ensure_future(ask(app, "/predict")) for _ in range(2)]
+        await asyncio.sleep(0)
+        refused = await ask(app, "/predict")
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1") and "wait" in refused.error
+        assert (await ask(app, "/v2/health/ready")).status == 200
+        go.set()
+        assert [reply.status for reply in await asyncio.gather(*held)] == [200, 200]
+        assert (await ask(app, "/predict")).status == 200
+
+    asyncio.run(main())
+
+
 def test_a_request_that_a_dying_replica_dropped_can_be_tried_again() -> None:
     async def dropped(scope: Scope, receive: Receive, send: Send) -> None:
         return None
