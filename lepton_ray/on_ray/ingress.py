@@ -1,7 +1,7 @@
 """What Serve's HTTP proxy asks for when it starts: the middlewares that stand in it. It decides nothing.
 
 Serve finds it by ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` in the environment that Ray was started with, and hands
-it no argument: how many requests a proxy may have in hand is written into Ray's own key-value store before Serve starts.
+it no argument: how many requests a proxy may have in hand stands in Ray's own key-value store before.
 """
 
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
