@@ -79,8 +79,7 @@ class FrontDoor:
         began = time.monotonic()
         try:
             limits = self.guarding.limits
-            inside = (limits.work + limits.queue) * (os.cpu_count() or 1)
-            self._number = start_serve(self.port, limits.time + MORE_TIME, inside)
+            self._number = start_serve(self.port, limits.time + MORE_TIME, limits.work + limits.queue)
         except LeptonError as error:
             self._error = error
         except Exception as error:

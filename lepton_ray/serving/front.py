@@ -44,7 +44,7 @@ class Front:
             a replica takes is several milliseconds of a core for each, refused or not.
     """
 
-    def __init__(self, app: ASGIApp, inside: int = 128) -> None:
+    def __init__(self, app: ASGIApp, inside: int = 66) -> None:
         self._app, self._most, self._inside = app, inside, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

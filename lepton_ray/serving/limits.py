@@ -17,7 +17,7 @@ class Limits:
         read: seconds until the whole body has come; longer is a 408.
         time: seconds from a request's coming to its answer; longer is a 503.
         work: requests that one replica works on at once; the others wait.
-        queue: requests that wait in one replica; one more is a 429 at once.
+        queue: requests that wait in one replica, and in one proxy of Serve; one more is a 429 at once.
         rate: requests per second of one key, over all replicas; 0 is no limit. More is a 429.
         burst: requests of one key that may come at once, over all replicas; 0 is one second of the rate.
     """
