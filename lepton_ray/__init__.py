@@ -22,6 +22,7 @@ _DOOR = {
     "Profile": "lepton_ray.table.profile",
     "Schema": "lepton_ray.table.schema",
     "Bundle": "lepton_ray.bundle.bundle",
+    "Client": "lepton_ray.serving.client",
     "Value": "lepton_ray.report.value",
     "BudgetCallback": "lepton_ray.on_ray.tune_budget",
     "BudgetStopper": "lepton_ray.on_ray.tune_budget",

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from lepton_ray import __version__
-from lepton_ray.cli import clean, doctor, export, past, predict, profile, refit, resume, run, serve
+from lepton_ray.cli import clean, doctor, export, keys, past, predict, profile, refit, resume, run, serve
 from lepton_ray.errors import EnvironmentFault, Interrupted, LeptonError, UsageError
 from lepton_ray.on_host import messages
 from lepton_ray.spec import Surroundings, asks_for_json
@@ -37,6 +37,7 @@ app.command("resume")(resume.resume)
 app.command("profile")(profile.profile)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
 app.command("runs")(past.runs)
 app.command("trials")(past.trials)
 app.command("receipt")(past.receipt)
@@ -103,7 +104,8 @@ def refused_by_the_machine(fault: Exception) -> EnvironmentFault | None:
 
 def misused(fault: Any, arguments: Sequence[str]) -> UsageError:
     """What the parser says of a wrong command line, and where help is."""
-    verb = [word for word in arguments[:1] if word in {command.name for command in app.registered_commands}]
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    verb = [word for word in arguments[:1] if word in known]
     what = fault.format_message().rstrip(".") or "No verb was given"
     return UsageError(f"{what}.", f"See {' '.join(['lepton', *verb, '--help'])}.")
 

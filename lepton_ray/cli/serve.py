@@ -14,6 +14,9 @@ def serve(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder: lepton-runs/<id>/bundle.")],
     port: Annotated[int | None, typer.Option(help="Port on loopback; 8000 or any free one where not given.")] = None,
     trust: Annotated[str, typer.Option(help="Your own families whose code may run: module:Class.")] = "",
+    keys: Annotated[str, typer.Option(help="Let in who has a key of this file; see lepton keys.")] = "",
+    limits: Annotated[str, typer.Option(help="rate=50,rows=1000: see the README for all and their defaults.")] = "",
+    log: Annotated[str, typer.Option(help="Folder for one line about each request, without values of rows.")] = "",
     until_eof: Annotated[bool, typer.Option("--until-eof", help="End when standard input ends, too.")] = False,
 ) -> None:
     """Serve a bundle over HTTP on loopback: Open Inference Protocol v2 and POST /predict with JSON rows.
@@ -22,8 +25,11 @@ def serve(
 
     Example:
 
-      lepton serve lepton-runs/20261122-101500-ab12/bundle --port 8080
+      lepton serve lepton-runs/20261122-101500-ab12/bundle --port 8080 --keys lepton-keys.json --limits rate=50
     """
+    from lepton_ray.serving.guarding import Guarding
+
+    guarding = Guarding.of(limits=limits, keys=keys, log=log)
     reserved = Port.reserve(port)
     from lepton_ray.bundle.bundle import Bundle
     from lepton_ray.bundle.kinds import load_any
@@ -41,7 +47,7 @@ def serve(
     typer.echo(f"bringing up {loaded.id[:12]} on Ray Serve …", err=True)
     session = Session(temp, cpus=around.cpus, object_store_bytes=0).start()
     session.wait(60)
-    door, families = FrontDoor(reserved).open(), names_of(trust)
+    door, families = FrontDoor(reserved, guarding).open(), names_of(trust)
     endpoint = bring_up(door, Path(bundle), loaded.manifest.example, trust=families, per_hour=rate)
     guide = f"docs at {endpoint.url}/docs" if isinstance(loaded, Bundle) else f"inputs and routes at {endpoint.url}"
     typer.echo(f"{guide}; this machine costs {rate} per hour; Ctrl-C ends it", err=True)

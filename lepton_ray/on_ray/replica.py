@@ -13,7 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lepton_ray.bundle.kinds import load_any
 from lepton_ray.bundle.tensors import TensorBundle
 from lepton_ray.money.dollars import Dollars
+from lepton_ray.on_ray.crowd import Crowd
 from lepton_ray.serving.app import build_app
+from lepton_ray.serving.guard import Guard
+from lepton_ray.serving.guarding import Guarding
 from lepton_ray.serving.standing import Standing
 from lepton_ray.serving.tensor_app import build_tensor_app
 
@@ -25,23 +28,36 @@ class Replica:
     """A Serve deployment around a bundle. It is up only once that bundle has answered a row.
 
     A new bundle arrives as a new ``user_config``; requests go to the old one until the new one has answered a row,
-    so none fails, and none waits for a process to start.
+    so none fails, and none waits for a process to start. The guard stays, unless another one is asked for: what a key
+    has spent is not given back.
     """
 
-    def __init__(self, loopback: bool) -> None:
+    def __init__(self, loopback: bool, replicas: int) -> None:
         if loopback:
             stay_on_loopback()
         self._app: ASGIApp | None = None
         self._replica = str(serve.get_replica_context().replica_tag)
+        self._crowd = Crowd(replicas)
+        self._guarded: tuple[Guarding, Guard] | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load, verify and warm the bundle that ``config`` names; one that fails leaves the old one serving."""
         try:
-            self._app = await asyncio.to_thread(_warm_app, config, self._replica)
+            guarding = Guarding.from_plain(config["guard"])
+            guard = self._guard(guarding)
+            self._app = await asyncio.to_thread(_warm_app, config, self._replica, guard)
+            self._guarded = guarding, guard
         except Exception as error:
             if self._app is None:
                 raise
             log.error("Bundle %s was refused, the old one serves on: %s", config["bundle"][:12], type(error).__name__)
+
+    def _guard(self, guarding: Guarding) -> Guard:
+        if self._guarded is not None and self._guarded[0] == guarding:
+            return self._guarded[1]
+        if guarding.limits.rate:
+            self._crowd.watch()
+        return guarding.guard(serve.get_replica_context().rank.rank, lambda: self._crowd.now)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,15 +69,15 @@ class Replica:
         return answer
 
 
-def _warm_app(config: dict[str, Any], replica: str) -> ASGIApp:
+def _warm_app(config: dict[str, Any], replica: str, guard: Guard) -> ASGIApp:
     micros = config["per_hour_micros"]
     standing = Standing(replica, None if micros is None else Dollars(micros))
     bundle = load_any(config["folder"], expected_id=config["bundle"], trust=config["trust"])
     if isinstance(bundle, TensorBundle):
         bundle.predict({name: [value] for name, value in bundle.manifest.example.items()})
-        return build_tensor_app(bundle, config["name"], standing)
+        return build_tensor_app(bundle, config["name"], standing, guard)
     bundle.predict(dict(bundle.manifest.example))
-    return build_app(bundle, config["name"], standing)
+    return build_app(bundle, config["name"], standing, guard)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,12 @@ from lepton_ray.bundle.kinds import manifest_of
 from lepton_ray.errors import EnvironmentFault, LeptonError, ServingError
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.port import HOST, Port, port_free
+from lepton_ray.serving.guarding import Guarding
+from lepton_ray.serving.keys import digest_of, new_key
 
-REQUEST_TIMEOUT = 30.0
+MORE_TIME = 5.0
+"""So much longer than our guard Serve waits for an answer: the guard says it better."""
+
 KEEP_ALIVE = 30
 APPLICATION = "lepton"
 
@@ -33,19 +37,22 @@ class Endpoint:
 
     Attributes:
         seconds: that its deployment took.
+        probe: the key by which who deployed it may ask for two minutes; "" where nobody needs one.
     """
 
     url: str
     name: str
     bundle: str
     seconds: float
+    probe: str = field(default="", repr=False)
 
 
 class FrontDoor:
     """Serve's controller and proxy, started in the background on a Ray that is ready."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, guarding: Guarding | None = None) -> None:
         self.port = port
+        self.guarding = guarding or Guarding()
         self.seconds = 0.0
         self._number = port.number
         self._error: Exception | None = None
@@ -72,7 +79,8 @@ class FrontDoor:
     def _open(self) -> None:
         began = time.monotonic()
         try:
-            self._number = start_serve(self.port)
+            limits = self.guarding.limits
+            self._number = start_serve(self.port, limits.time + MORE_TIME, limits.work + limits.queue)
         except LeptonError as error:
             self._error = error
         except Exception as error:
@@ -80,10 +88,13 @@ class FrontDoor:
         self.seconds = time.monotonic() - began
 
 
-def start_serve(port: Port) -> int:
+def start_serve(port: Port, patience: float, inside: int) -> int:
     """Start Serve's controller and its one HTTP proxy on loopback; gRPC stays off.
 
     A Ray that serves already, in a notebook, keeps its port: there can be one only.
+
+    Args:
+        port: held. patience: seconds that the proxy waits for an answer. inside: requests that it has in hand at most.
 
     Returns:
         The port that the proxy listens at.
@@ -96,10 +107,11 @@ def start_serve(port: Port) -> int:
     from ray.serve.config import HTTPOptions, ProxyLocation
     from ray.serve.context import _get_global_client
 
+    from lepton_ray.on_ray.ingress import let_in
+
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    options = HTTPOptions(
-        host=HOST, port=port.number, request_timeout_s=REQUEST_TIMEOUT, keep_alive_timeout_s=KEEP_ALIVE
-    )
+    let_in(inside)
+    options = HTTPOptions(host=HOST, port=port.number, request_timeout_s=patience, keep_alive_timeout_s=KEEP_ALIVE)
     try:
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
@@ -134,8 +146,8 @@ def bring_up(
         ServingError: it did not come up, or did not answer. BundleError: the folder is no bundle, or a damaged one.
     """
     number = door.wait(timeout)
-    endpoint = deploy(bundle_folder, port=number, trust=trust, per_hour=per_hour)
-    first_request(endpoint.url, row)
+    endpoint = deploy(bundle_folder, port=number, trust=trust, per_hour=per_hour, guarding=door.guarding)
+    first_request(endpoint.url, row, key=endpoint.probe)
     return endpoint
 
 
@@ -148,6 +160,7 @@ def deploy(
     cpus: float = 0.0,
     trust: Collection[str] = (),
     per_hour: Dollars | None = None,
+    guarding: Guarding | None = None,
     timeout: float = 60.0,
 ) -> Endpoint:
     """Put a bundle behind the Serve that runs, in the place of the one before it, and return once it answers.
@@ -160,6 +173,7 @@ def deploy(
         cpus: that Ray reserves per replica; 0 fits beside actors that hold every CPU and wait.
         trust: families outside lepton_ray whose code the bundle may import.
         per_hour: what the endpoint's machines cost, for its page and its metrics.
+        guarding: who may ask, how much and how often; by default everybody, within the usual limits.
         timeout: seconds until it counts as failed.
 
     Raises:
@@ -168,12 +182,19 @@ def deploy(
     """
     began = time.monotonic()
     most = max(1, replicas or os.cpu_count() or 1)
-    application = application_of(bundle_folder, name=name, replicas=most, cpus=cpus, trust=trust, per_hour=per_hour)
+    guarding, probe = guarding or Guarding(), ""
+    if guarding.keys:
+        probe = new_key()
+        guarding = replace(guarding, probe=digest_of(probe))
+    application = application_of(
+        bundle_folder, name=name, replicas=most, cpus=cpus, trust=trust, per_hour=per_hour, guarding=guarding
+    )
     bundle_id = manifest_of(Path(bundle_folder).resolve())[0]
     _run(application, timeout)
     url = f"http://{HOST}:{port}"
-    _check_version(url, name, bundle_id, timeout=10.0)
-    return Endpoint(url, name, bundle_id, time.monotonic() - began)
+    endpoint = Endpoint(url, name, bundle_id, time.monotonic() - began, probe)
+    _check_version(endpoint, timeout=10.0)
+    return replace(endpoint, seconds=time.monotonic() - began)
 
 
 def application_of(
@@ -184,6 +205,7 @@ def application_of(
     cpus: float,
     trust: Collection[str] = (),
     per_hour: Dollars | None = None,
+    guarding: Guarding | None = None,
 ) -> Any:
     """The Serve application of a bundle, once its files are seen to be whole.
 
@@ -194,14 +216,26 @@ def application_of(
     bundle_id, manifest = manifest_of(folder)
     manifest.check_files(folder)
     manifest.check_versions(folder)
-    config: dict[str, Any] = {"folder": str(folder), "bundle": bundle_id, "name": name, "trust": sorted(trust)}
-    config["per_hour_micros"] = None if per_hour is None else per_hour.micros
-    return _application(config, replicas, cpus)
+    guarding = guarding or Guarding()
+    config = {
+        "folder": str(folder),
+        "bundle": bundle_id,
+        "name": name,
+        "trust": sorted(trust),
+        "per_hour_micros": None if per_hour is None else per_hour.micros,
+        "guard": guarding.plain(),
+    }
+    return _application(config, replicas, cpus, guarding.limits.work + guarding.limits.queue)
 
 
-def _application(config: Mapping[str, Any], replicas: int, cpus: float) -> Any:
-    """The Serve application. Its version never changes, so a new config reaches the replicas that run."""
+def _application(config: Mapping[str, Any], replicas: int, cpus: float, inside: int) -> Any:
+    """The Serve application. Its version never changes, so a new config reaches the replicas that run.
+
+    Serve's own bounds lie behind those of the guard, which lets ``inside`` requests in and reads as many bodies: what
+    they refuse, the guard has not seen.
+    """
     from ray import serve
+    from ray.serve.config import BackpressureConfig
 
     from lepton_ray.on_ray.replica import Replica
 
@@ -218,8 +252,9 @@ def _application(config: Mapping[str, Any], replicas: int, cpus: float) -> Any:
             "look_back_period_s": 11,
         },
         ray_actor_options={"num_cpus": cpus},
-        max_ongoing_requests=16,
-        max_queued_requests=128,
+        max_ongoing_requests=2 * inside + 16,
+        max_queued_requests=inside + 128,
+        backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         max_surge_percent=100,
         max_constructor_retry_count=2,
         health_check_period_s=5,
@@ -227,36 +262,37 @@ def _application(config: Mapping[str, Any], replicas: int, cpus: float) -> Any:
         graceful_shutdown_timeout_s=2,
         graceful_shutdown_wait_loop_s=0.1,
     )(Replica)
-    return deployment.options(version="1", _internal=True).bind(_on_one_host())
+    return deployment.options(version="1", _internal=True).bind(_on_one_host(), replicas)
 
 
-def first_request(url: str, row: Mapping[str, Any], *, timeout: float = 15.0) -> dict[str, Any]:
+def first_request(url: str, row: Mapping[str, Any], *, key: str = "", timeout: float = 15.0) -> dict[str, Any]:
     """Ask the endpoint for one row and return its prediction: the proof that it answers.
 
     Raises:
         ServingError: it refused the row, or did not answer in time.
     """
-    answer: dict[str, Any] = _ask(f"{url}/predict", {"rows": [dict(row)]}, timeout)["predictions"][0]
+    answer: dict[str, Any] = _ask(f"{url}/predict", {"rows": [dict(row)]}, key, timeout)["predictions"][0]
     return answer
 
 
-def _check_version(url: str, name: str, bundle_id: str, *, timeout: float) -> None:
+def _check_version(endpoint: Endpoint, *, timeout: float) -> None:
     """Refuse an endpoint that answers for another bundle than the one just deployed."""
-    versions = _ask(f"{url}/v2/models/{name}", None, timeout)["versions"]
-    if versions != [bundle_id[:12]]:
+    versions = _ask(f"{endpoint.url}/v2/models/{endpoint.name}", None, endpoint.probe, timeout)["versions"]
+    if versions != [endpoint.bundle[:12]]:
         raise ServingError(
-            f"The endpoint at {url} still serves bundle {versions[0]}.",
+            f"The endpoint at {endpoint.url} still serves bundle {versions[0]}.",
             "The new one failed there; see the replica's log.",
         )
 
 
-def _ask(url: str, body: Any, timeout: float) -> Any:
+def _ask(url: str, body: Any, key: str, timeout: float) -> Any:
     """Send one request, again and again while the endpoint is not there yet."""
     ends = time.monotonic() + timeout
     said = "no answer"
     data = None if body is None else json.dumps(body).encode()
+    headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
     while time.monotonic() < ends:
-        request = urllib.request.Request(url, data, {"content-type": "application/json"})
+        request = urllib.request.Request(url, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=max(0.1, ends - time.monotonic())) as reply:
                 return json.load(reply)

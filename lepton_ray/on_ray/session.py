@@ -36,6 +36,9 @@ VITAL = ("gcs_server", "raylet")
 """Processes without which a Ray is of no use."""
 SMALLEST_OBJECT_STORE = 80 * 2**20
 
+CALLBACK = "lepton_ray.on_ray.ingress.middlewares"
+"""By this name Serve's proxy finds our front."""
+
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -45,6 +48,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",  # a minute after its end Ray would end this process, too
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK,
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",

@@ -16,6 +16,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.contributions import Explainer
+from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.openapi import DATATYPES, document
@@ -37,11 +38,12 @@ from lepton_ray.table.schema import Task
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 
 
-def build_app(bundle: Bundle, name: str = "model", standing: Standing = UNKNOWN) -> ASGIApp:
-    """The app that serves ``bundle`` under the model name ``name``."""
+def build_app(bundle: Bundle, name: str = "model", standing: Standing = UNKNOWN, guard: Guard | None = None) -> ASGIApp:
+    """The app that serves ``bundle`` under the model name ``name``, behind this guard or one with the usual limits."""
+    guard, metrics = guard or Guard(), Metrics(name, bundle.id, standing)
     explainer = Explainer.of(bundle, np.random.default_rng(0))
-    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing), explainer, standing)
-    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs")
+    endpoint = _Endpoint(bundle, checked_name(name), metrics, explainer, standing, guard.limits.rows)
+    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs", guard=guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class _Endpoint:
     metrics: Metrics
     explainer: Explainer
     standing: Standing
+    rows: int
 
     def routes(self) -> list[Route]:
         return [
@@ -80,7 +83,7 @@ class _Endpoint:
         }
 
     def predict(self, body: bytes) -> bytes:
-        block = decode_rows(parse_json(body), self.bundle.schema)
+        block = decode_rows(parse_json(body), self.bundle.schema, self.rows)
         return encode_rows(self._answer(block), self.name, self.bundle.id)
 
     def explain(self, body: bytes) -> bytes:
@@ -90,7 +93,7 @@ class _Endpoint:
         return encode_explanations(self._said(clean), why, self.explainer.scale, self.name, self.bundle.id)
 
     def infer(self, body: bytes) -> bytes:
-        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs)
+        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs, self.rows)
         return encode_infer(self._answer(request.block), request, self.name, self.bundle.id[:12])
 
     def _answer(self, block: pa.Table) -> pa.Table:

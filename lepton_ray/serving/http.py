@@ -1,38 +1,34 @@
 """How an endpoint reads a request and says what is wrong with it. It knows no model, and nothing about routes.
 
+What is asked of a model goes past Starlette's routing, as bare ASGI; pages and metadata go through it.
+
 Requests are read as bytes and JSON only; logs hold routes and kinds of fault, never a value of a row.
 """
 
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lepton_ray import __version__
 from lepton_ray.errors import DataError, UsageError
+from lepton_ray.serving.guard import INLINE_BODY, Guard, Turned
+from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.metrics import CONTENT_TYPE, Metrics
 from lepton_ray.serving.page import CSP
 from lepton_ray.serving.schema import Refusal, dump
 
-MAX_BODY = 8 << 20
-DRAINED = 8 * MAX_BODY
-"""So much of a body that is too large is read and thrown away: a client that still sends would not see its 413."""
-
-INLINE_BODY = 16 << 10
-"""A body up to this size is answered in the event loop: a thread would cost more than it frees."""
-
-MOST_WAITING = 3
-"""So many requests wait for work that is done alone: each holds one of the places that quick ones need."""
-
+MAX_BODY = Limits().body
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Work = Callable[[bytes], bytes]
@@ -72,9 +68,13 @@ def protocol_routes(
     ]
 
 
-def app_of(routes: list[Route], metrics: Metrics, *, guide: str) -> ASGIApp:
-    """The app of these routes, every request of which is counted; ``guide`` says where they are told."""
+def app_of(routes: list[Route], metrics: Metrics, *, guide: str, guard: Guard | None = None) -> ASGIApp:
+    """The app of these routes behind its guard, all requests counted; ``guide`` says where the routes are told."""
     paths = {route.path for route in routes}
+    asked = {route.path: route.endpoint for route in routes if isinstance(route.endpoint, _Answered)}
+
+    def route_of(path: str) -> str:
+        return path if path in paths else "other"
 
     async def http_fault(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -87,67 +87,73 @@ def app_of(routes: list[Route], metrics: Metrics, *, guide: str) -> ASGIApp:
 
     app = Starlette(routes=routes, exception_handlers={HTTPException: http_fault})
     app.router.redirect_slashes = False
-    return metrics.watch(app, lambda path: path if path in paths else "other")
+
+    async def straight(scope: Scope, receive: Receive, send: Send) -> None:
+        work = asked.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (work or app)(scope, receive, send)
+
+    return metrics.watch((guard or Guard()).wrap(straight, route_of), route_of)
 
 
-def answered(work: Work, *, alone: bool = False) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that reads the body within the limit, works on it, and turns every fault into JSON.
+def answered(work: Work, *, alone: bool = False) -> "_Answered":
+    """A handler that works on a body and turns every fault into JSON.
 
     Args:
-        alone: for work that takes long: one request at a time, never in the event loop, and only few may wait for it.
+        alone: for work that takes long: one request at a time, never in the event loop, and the next is sent away at
+            once: of the places that the guard gives, the others are for quick ones.
     """
-    one = CapacityLimiter(1)
+    return _Answered(work, CapacityLimiter(1) if alone else None)
 
-    async def handle(request: Request) -> Response:
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """Bare ASGI around a work; the guard has read the body within its limits and hands it on whole."""
+
+    work: Work
+    one: CapacityLimiter | None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.one is not None and self.one.borrowed_tokens:
+            raise Turned(429, "Another such request is worked on; ask again in a second.", ((b"retry-after", b"1"),))
+        status, body = await self._worked(scope, receive)
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _worked(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         try:
-            body = await _read(request)
-            if alone and one.statistics().tasks_waiting >= MOST_WAITING:
-                return _error(429, "Too many such requests wait already; ask again in a second.", {"retry-after": "1"})
-            if alone:
-                return _json(200, await to_thread.run_sync(work, body, limiter=one))
-            answer = work(body) if len(body) <= INLINE_BODY else await run_in_threadpool(work, body)
-            return _json(200, answer)
+            _check_kind(scope["headers"])
+            body = (await receive())["body"]
+            if self.one is not None:
+                return 200, await to_thread.run_sync(self.work, body, limiter=self.one)
+            answer = self.work(body) if len(body) <= INLINE_BODY else await run_in_threadpool(self.work, body)
+            return 200, answer
         except Refusal as refusal:
-            return _error(refusal.status, refusal.what)
+            return refusal.status, dump({"error": refusal.what})
         except DataError as error:
-            return _error(422, str(error))
-        except ClientDisconnect:
-            return _error(400, "The request was cut short.")
+            return 422, dump({"error": str(error)})
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)[-6:]
             where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
-            log.error("%s failed: %s at %s", request.url.path, type(error).__name__, where)
-            return _error(500, "The model failed on this request; the log says where.")
-
-    return handle
+            log.error("%s failed: %s at %s", scope["path"], type(error).__name__, where)
+            return 500, dump({"error": "The model failed on this request; the log says where."})
 
 
-async def _read(request: Request) -> bytes:
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise Refusal(415, "The content-type is not application/json.")
-    if "inference-header-content-length" in request.headers:
-        raise Refusal(415, "Binary tensor data is not supported: send `data` as JSON.")
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise Refusal(415, "The content-encoding is not supported: send the body as it is.")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY:
-            chunks.append(chunk)
-        elif size > DRAINED:
-            break
-    if size > MAX_BODY:
-        raise Refusal(413, f"The body is larger than {MAX_BODY} bytes.")
-    return b"".join(chunks)
+def _check_kind(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse what is not plain JSON."""
+    for name, value in headers:
+        if name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            if kind != b"application/json" and not kind.endswith(b"+json"):
+                raise Refusal(415, "The content-type is not application/json.")
+        elif name == b"inference-header-content-length":
+            raise Refusal(415, "Binary tensor data is not supported: send `data` as JSON.")
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise Refusal(415, "The content-encoding is not supported: send the body as it is.")
 
 
 def _error(status: int, what: str, headers: Mapping[str, str] | None = None) -> Response:
     return Response(dump({"error": what}), status, headers=headers, media_type="application/json")
-
-
-def _json(status: int, content: bytes) -> Response:
-    return Response(content, status, media_type="application/json")
 
 
 def constant(content: bytes, kind: str = "application/json") -> Callable[[Request], Awaitable[Response]]:

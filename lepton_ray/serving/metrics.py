@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +47,8 @@ class Metrics:
     def watch(self, app: ASGIApp, route_of: Callable[[str], str]) -> ASGIApp:
         """Wrap an app so that every request is counted under the route that ``route_of`` gives to its path."""
 
+        requests, seconds = cache(self._requests.labels), cache(self._seconds.labels)
+
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 await app(scope, receive, send)
@@ -63,7 +66,7 @@ class Metrics:
                 try:
                     await app(scope, receive, seen)
                 finally:
-                    self._requests.labels(route, status).inc()
-                    self._seconds.labels(route).observe(time.perf_counter() - began)
+                    requests(route, status).inc()
+                    seconds(route).observe(time.perf_counter() - began)
 
         return watched

@@ -39,9 +39,7 @@ def document(manifest: Manifest, name: str) -> Json:
         "paths": {
             "/predict": {"post": _post("Predict JSON rows", "Rows", "Predictions", _one_row(manifest), "rows")},
             "/explain": {
-                "post": _post(
-                    "What each column contributes", "FewRows", "Explanations", _one_row(manifest), "rows", busy=True
-                )
+                "post": _post("What each column contributes", "FewRows", "Explanations", _one_row(manifest), "rows")
             },
             f"{model}/infer": {
                 "post": _post(
@@ -130,7 +128,7 @@ def _content(schema: Json, **more: Any) -> Json:
     return {"application/json": {"schema": schema, **more}}
 
 
-def _post(summary: str, body: str, answer: str, example: Json, tag: str, *, busy: bool = False) -> Json:
+def _post(summary: str, body: str, answer: str, example: Json, tag: str) -> Json:
     refused = {"description": "Refused; the sentence names the field", "content": _content(_ref("Error"))}
     return {
         "tags": [tag],
@@ -138,7 +136,7 @@ def _post(summary: str, body: str, answer: str, example: Json, tag: str, *, busy
         "requestBody": {"required": True, "content": _content(_ref(body), example=example)},
         "responses": {
             "200": {"description": "Answered", "content": _content(_ref(answer))},
-            **{status: refused for status in ("400", "413", "415", "422", *(["429"] if busy else []))},
+            **{status: refused for status in ("400", "401", "403", "408", "413", "415", "422", "429", "503")},
         },
     }
 

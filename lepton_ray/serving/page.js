@@ -94,12 +94,19 @@ async function reach(path, how) {
   }
 }
 
-async function ask(path, rows) {
+const TRIES = 5;
+
+async function ask(path, rows, tries = TRIES) {
   const reply = await reach(path, {
     method: "POST",
     headers: { "content-type": "application/json", ...headers() },
     body: JSON.stringify({ rows }),
   });
+  if (reply.status === 429 && tries > 1) {
+    const seconds = Math.min(5, Number(reply.headers.get("retry-after")) || 1);
+    await new Promise((done) => setTimeout(done, 1000 * seconds));
+    return ask(path, rows, tries - 1);
+  }
   const answer = await reply.json().catch(() => ({}));
   if (!reply.ok) throw new Error(typeof answer.error === "string" ? answer.error : `The endpoint answered ${reply.status}.`);
   return answer;

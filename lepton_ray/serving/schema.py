@@ -5,8 +5,9 @@ Whatever is wrong is a ``Refusal`` that names the field.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,11 +17,12 @@ import pyarrow.compute as pc
 from lepton_ray.bundle.contributions import Explanation
 from lepton_ray.bundle.rows import cells_array, rows_block
 from lepton_ray.errors import DataError
+from lepton_ray.serving.limits import Limits
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.schema import Column, Kind, Schema
 from lepton_ray.table.values import is_word
 
-MAX_ROWS = 10_000
+MAX_ROWS = Limits().rows
 MAX_EXPLAINED = 32
 """An explanation asks the model about 1,000 times."""
 
@@ -62,7 +64,7 @@ class Inference:
 def parse_json(body: bytes) -> Any:
     """Read a request's body."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        return json.loads(body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_object)
     except UnicodeDecodeError:
         raise Refusal(400, "The body is not UTF-8.") from None
     except RecursionError:
@@ -78,7 +80,7 @@ def decode_rows(value: Any, schema: Schema, most: int = MAX_ROWS) -> pa.Table:
         value = value["rows"] if isinstance(value.get("rows"), list) else [value]
     if not isinstance(value, list):
         raise Refusal(422, 'The body is neither a list of rows, nor {"rows": […]}, nor one row.')
-    _check_count(len(value), "`rows`", most)
+    check_count(len(value), "`rows`", most)
     for number, row in enumerate(value):
         if not isinstance(row, dict):
             raise Refusal(422, f"rows[{number}] is not an object with one value per column.")
@@ -88,7 +90,7 @@ def decode_rows(value: Any, schema: Schema, most: int = MAX_ROWS) -> pa.Table:
         raise Refusal(422, str(error)) from None
 
 
-def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...]) -> Inference:
+def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...], most: int = MAX_ROWS) -> Inference:
     """Read an Open Inference Protocol v2 request with one tensor per column."""
     if not isinstance(value, dict):
         raise Refusal(422, "The body is not an object with `inputs`.")
@@ -96,13 +98,14 @@ def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...]) -> Infere
     if request_id is not None and not isinstance(request_id, str):
         raise Refusal(422, "`id` is not a string.")
     tensors = named_tensors(value.get("inputs"))
+    refuse_strangers(tensors, schema.names)
     columns: dict[str, pa.Array] = {}
     rows = -1
     for column in schema.columns:
         if column.name not in tensors:
             raise Refusal(422, f"`inputs` lacks a tensor for the column `{column.name}` ({column.kind.value}).")
         where, tensor = tensors[column.name]
-        columns[column.name] = _decode_tensor(tensor, column, where)
+        columns[column.name] = _decode_tensor(tensor, column, where, most)
         if rows not in (-1, len(columns[column.name])):
             raise Refusal(422, f"{where} holds {len(columns[column.name])} rows; the tensors before it hold {rows}.")
         rows = len(columns[column.name])
@@ -176,11 +179,22 @@ def dump(value: Any) -> bytes:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of two values under one name nobody can say which was meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise Refusal(400, f"The body names {_short(twice)} twice in one object.")
+    return found
+
+
 def _refuse_constant(text: str) -> NoReturn:
     raise Refusal(400, f"{text} is not JSON: send null for a value that is not known.")
 
 
-def _check_count(rows: int, where: str, most: int = MAX_ROWS) -> None:
+def check_count(rows: int, where: str, most: int = MAX_ROWS) -> None:
+    """Refuse no rows, and too many."""
     if rows == 0:
         raise Refusal(422, f"{where} holds no row.")
     if rows > most:
@@ -201,14 +215,22 @@ def named_tensors(inputs: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
     return named
 
 
-def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str) -> pa.Array:
+def refuse_strangers(tensors: Mapping[str, tuple[str, Any]], names: Collection[str]) -> None:
+    """Refuse a tensor that the model has no column for: it is one that the caller takes for another."""
+    for name, (where, _) in tensors.items():
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            raise Refusal(422, f"{where} is no input of this model{f'; it has `{near[0]}`' if near else ''}.")
+
+
+def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str, most: int) -> pa.Array:
     datatype, data = tensor.get("datatype"), tensor.get("data")
     if datatype not in _DATATYPES[column.kind]:
         known = ", ".join(_DATATYPES[column.kind])
         raise Refusal(
             422, f"{where}: datatype {_short(datatype)} does not fit a {column.kind.value}; use one of {known}."
         )
-    rows, nested = _rows_of(tensor.get("shape"), where)
+    rows, nested = _rows_of(tensor.get("shape"), where, most)
     if not isinstance(data, list):
         raise Refusal(422, f"{where}: `data` is not a list.")
     if nested and data and all(isinstance(item, list) and len(item) == 1 for item in data):
@@ -224,11 +246,11 @@ def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str) -> pa.
         raise Refusal(422, f"{where}: {error}") from None
 
 
-def _rows_of(shape: Any, where: str) -> tuple[int, bool]:
+def _rows_of(shape: Any, where: str, most: int) -> tuple[int, bool]:
     whole = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
     if not whole or len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
         raise Refusal(422, f"{where}: `shape` is neither [n] nor [n, 1].")
-    _check_count(shape[0], where)
+    check_count(shape[0], where, most)
     return shape[0], len(shape) == 2
 
 

@@ -16,26 +16,31 @@ from starlette.types import ASGIApp
 
 from lepton_ray.bundle.tensors import Input, TensorBundle
 from lepton_ray.errors import DataError
+from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.http import app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.schema import (
-    MAX_ROWS,
     Inference,
     Refusal,
+    check_count,
     dump,
     encode_infer,
     encode_rows,
     named_tensors,
     parse_json,
+    refuse_strangers,
     wanted_outputs,
 )
 from lepton_ray.serving.standing import UNKNOWN, Standing
 
 
-def build_tensor_app(bundle: TensorBundle, name: str = "model", standing: Standing = UNKNOWN) -> ASGIApp:
-    """The app that serves ``bundle`` under the model name ``name``."""
-    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing))
-    return app_of(endpoint.routes(), endpoint.metrics, guide="/")
+def build_tensor_app(
+    bundle: TensorBundle, name: str = "model", standing: Standing = UNKNOWN, guard: Guard | None = None
+) -> ASGIApp:
+    """The app that serves ``bundle`` under the model name ``name``, behind this guard or one with the usual limits."""
+    guard = guard or Guard()
+    endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing), guard.limits.rows)
+    return app_of(endpoint.routes(), endpoint.metrics, guide="/", guard=guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class _Endpoint:
     bundle: TensorBundle
     name: str
     metrics: Metrics
+    rows: int
 
     def routes(self) -> list[Route]:
         routes = protocol_routes(self.name, self.metadata(), self.metrics, predict=self.predict, infer=self.infer)
@@ -67,7 +73,7 @@ class _Endpoint:
             given = given["rows"] if isinstance(given.get("rows"), list) else [given]
         if not isinstance(given, list):
             raise Refusal(422, 'The body is neither a list of rows, nor {"rows": […]}, nor one row.')
-        _check_count(len(given), "`rows`")
+        check_count(len(given), "`rows`", self.rows)
         arrays = {
             one.name: _array(one, [self._cell(row, one, n) for n, row in enumerate(given)]) for one in self._inputs
         }
@@ -82,7 +88,8 @@ class _Endpoint:
         if request_id is not None and not isinstance(request_id, str):
             raise Refusal(422, "`id` is not a string.")
         tensors = named_tensors(given.get("inputs"))
-        arrays = {one.name: _decoded(one, tensors) for one in self._inputs}
+        refuse_strangers(tensors, [one.name for one in self._inputs])
+        arrays = {one.name: _decoded(one, tensors, self.rows) for one in self._inputs}
         outputs = wanted_outputs(given.get("outputs"), self.bundle.manifest.outputs)
         answer = self._answer(arrays)
         return encode_infer(answer, Inference(answer, request_id, outputs), self.name, self.bundle.id[:12])
@@ -130,7 +137,7 @@ def _array(wanted: Input, rows: Any) -> Any:
         raise Refusal(422, str(fault)) from None
 
 
-def _decoded(wanted: Input, tensors: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Any:
+def _decoded(wanted: Input, tensors: Mapping[str, tuple[str, Mapping[str, Any]]], most: int) -> Any:
     if wanted.name not in tensors:
         raise Refusal(422, f"`inputs` lacks a tensor for the input `{wanted.name}`.")
     where, tensor = tensors[wanted.name]
@@ -141,7 +148,7 @@ def _decoded(wanted: Input, tensors: Mapping[str, tuple[str, Mapping[str, Any]]]
         raise Refusal(422, f"{where}: `shape` is not a list of sizes, the rows first.")
     if not isinstance(data, list):
         raise Refusal(422, f"{where}: `data` is not a list.")
-    _check_count(shape[0], where)
+    check_count(shape[0], where, most)
     nested = bool(data) and isinstance(data[0], list)
     if nested or len(shape) == 1:
         found = _array(wanted, data)
@@ -153,10 +160,3 @@ def _decoded(wanted: Input, tensors: Mapping[str, tuple[str, Mapping[str, Any]]]
     if list(found.shape) != shape:
         raise Refusal(422, f"{where}: `data` is of shape {list(found.shape)}, `shape` says {shape}.")
     return found
-
-
-def _check_count(rows: int, where: str) -> None:
-    if not rows:
-        raise Refusal(422, f"{where} holds no row.")
-    if rows > MAX_ROWS:
-        raise Refusal(413, f"{where} holds {rows} rows; one request may hold {MAX_ROWS}.")

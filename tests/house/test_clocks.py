@@ -15,6 +15,7 @@ LABELS = {
     "on_host/resuming.py": "when a leg began, and how long the run was down: not billed",
     "on_host/taking_up.py": "how long ago a run was broken off, in words",
     "on_ray/tune_budget.py": "when a search began",
+    "serving/access_log.py": "when a request was answered",
     "verbs/estimator.py": "when a bundle was made",
     "verbs/work.py": "when a verb began",
 }

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,17 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.port import Port, port_free
 from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request
 from lepton_ray.on_ray.session import Session, boot, short_temp_dir
+from lepton_ray.serving.guarding import Guarding
+from lepton_ray.serving.keys import KeyFile
+from lepton_ray.serving.limits import Limits
 from tests.sealed import ROW, raw_table, seal
+from tests.serving.malformed import FRAMING, READ_SECONDS, Malformed, send, whole
+
+GUARDING = Guarding(Limits(read=READ_SECONDS))
+STEERED = (
+    *("x-request-timeout-seconds: 0.001", "x-request-disconnect-disabled: ?1", "x-session-id: \xff", "X_Session_Id: a"),
+    *("serve_multiplexed_model_id: \xff", "serve-multiplexed-model-id: evil", "x-request-id: a b"),
+)
 
 RATE = Dollars.parse("0.12")
 
@@ -72,7 +83,8 @@ def endpoint(bundle: Bundle) -> Iterator[Endpoint]:
         port = Port.reserve()
         assert FrontDoor(port).open().wait() == port.number
         point(bundle.folder.parent / "bundle", bundle.folder)
-        yield deploy(bundle.folder.parent / "bundle", port=port.number, name="churn", per_hour=RATE)
+        folder = bundle.folder.parent / "bundle"
+        yield deploy(folder, port=port.number, name="churn", per_hour=RATE, guarding=GUARDING)
     finally:
         began = time.monotonic()
         session.stop()
@@ -129,6 +141,55 @@ def test_a_wrong_request_is_refused_with_json_through_the_proxy(endpoint: Endpoi
 
 
 @pytest.mark.ray
+def test_malformed_requests_are_refused_through_serve_and_the_same_processes_answer_on(
+    endpoint: Endpoint, bundle: Bundle
+) -> None:
+    port, right = int(endpoint.url.rsplit(":", 1)[1]), bundle.predict(ROW).to_pylist()
+    before = {child.pid for child in children()}
+    for name, malformed in FRAMING.items():
+        heard = send(port, malformed, "none")
+        assert heard.status == malformed.status, (name, heard)
+        said = json.loads(heard.body)["error"] if malformed.ours and malformed.status else heard.body.decode()
+        assert malformed.said in said, (name, heard)
+        answer = send(port, Malformed(whole(), 200), "none")
+        assert json.loads(answer.body)["predictions"] == right, (name, answer)
+    assert before <= {child.pid for child in children()}
+
+
+@pytest.mark.ray
+def test_a_caller_does_not_steer_serve(endpoint: Endpoint) -> None:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    for header in STEERED:
+        heard = send(port, Malformed(whole(header), 200), "none")
+        assert (heard.status, len(heard.headers["x-request-id"])) == (200, 36), (header, heard)
+    heard = send(port, Malformed(whole("x-request-id: seven"), 200), "none")
+    assert heard.headers["x-request-id"] == "seven" and heard.headers["traceparent"].startswith("00-")
+
+
+@pytest.mark.ray
+def test_a_revoked_key_is_refused_within_five_seconds(endpoint: Endpoint, bundle: Bundle, tmp_path: Path) -> None:
+    port, file = int(endpoint.url.rsplit(":", 1)[1]), KeyFile(tmp_path / "keys.json")
+    shown = file.add("shop", ["predict"], "now")
+    guarding = replace(GUARDING, keys=str(file.path), log=str(tmp_path / "log"), limits=Limits(rate=1000))
+    try:
+        keyed = deploy(bundle.folder, port=port, name="churn", guarding=guarding)
+        assert first_request(keyed.url, ROW, key=keyed.probe) == first_request(keyed.url, ROW, key=shown)
+        with pytest.raises(ServingError, match="401"):
+            first_request(keyed.url, ROW)
+        file.revoke("shop", "now")
+        ends = time.monotonic() + 5
+        while send(port, Malformed(whole(), 200), shown).status == 200:
+            assert time.monotonic() < ends
+        assert send(port, Malformed(whole(), 401), shown).status == 401
+        while '"key": "shop"' not in (lines := (tmp_path / "log" / "access-0.log").read_text()):
+            assert time.monotonic() < ends + 5
+        assert "Ulm" not in lines
+    finally:
+        deploy(bundle.folder, port=port, name="churn", guarding=GUARDING)
+    assert first_request(endpoint.url, ROW)
+
+
+@pytest.mark.ray
 def test_every_port_is_on_loopback(endpoint: Endpoint) -> None:
     opened = {
         (child.name(), connection.laddr.ip)
@@ -160,14 +221,14 @@ def test_a_new_bundle_takes_over_without_a_failed_request(endpoint: Endpoint, bu
     asker = threading.Thread(target=keep_asking)
     asker.start()
     try:
-        assert deploy(new.folder, port=port, name="churn").bundle == new.id
+        assert deploy(new.folder, port=port, name="churn", guarding=GUARDING).bundle == new.id
     finally:
         done.set()
         asker.join()
     assert {status for status, _ in seen} == {200}
     assert {answered for _, answered in seen} <= {bundle.id, new.id}
     assert first_request(endpoint.url, ROW) == new.predict(ROW).to_pylist()[0]
-    deploy(bundle.folder, port=port, name="churn")
+    deploy(bundle.folder, port=port, name="churn", guarding=GUARDING)
     assert first_request(endpoint.url, ROW) == bundle.predict(ROW).to_pylist()[0]
 
 
@@ -179,7 +240,7 @@ def test_what_is_no_bundle_is_refused_and_the_old_one_answers_on(endpoint: Endpo
     damaged = seal(tmp_path / "damaged")
     (damaged.folder / "plan.json").write_text("{}")
     with pytest.raises(BundleError, match="plan.json"):
-        deploy(damaged.folder, port=port, name="churn")
+        deploy(damaged.folder, port=port, name="churn", guarding=GUARDING)
     assert first_request(endpoint.url, ROW)
 
 
