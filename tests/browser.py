@@ -8,12 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import uvicorn
@@ -23,12 +24,18 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not in
 SECONDS = 30
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
 _FIRST_FREE = 10
+_PLACED = """import os, sys
+for place, number in enumerate(sys.argv[1:3], start=3):
+    os.dup2(int(number), place)
+os.execv(sys.argv[3], sys.argv[3:])"""
+"""In a process of its own: 3 and 4 may be what ``subprocess`` needs between its fork and its exec."""
 
 
 class Tab:
     """One page of a browser."""
 
-    def __init__(self, said: int, heard: int) -> None:
+    def __init__(self, said: int, heard: int, log: BinaryIO) -> None:
+        self._log = log
         self._said, self._heard = os.fdopen(said, "wb"), os.fdopen(heard, "rb")
         self._number, self._session, self.events = 0, "", list[dict[str, Any]]()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -54,7 +61,8 @@ class Tab:
         while not text.endswith(b"\0"):
             byte = self._heard.read(1)
             if not byte:
-                raise RuntimeError("Chromium ended.")
+                self._log.seek(0)
+                raise RuntimeError(f"Chromium ended: {self._log.read()[-1000:].decode(errors='replace')}")
             text += byte
         return dict(json.loads(text[:-1]))
 
@@ -111,24 +119,20 @@ def open_browser() -> Iterator[Tab]:
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
     handed = [fcntl.fcntl(one, fcntl.F_DUPFD, _FIRST_FREE) for one in (theirs_in, theirs_out)]
 
-    def place() -> None:
-        os.dup2(handed[0], 3)
-        os.dup2(handed[1], 4)
-
-    with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
+    whole = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
+    with whole as profile, tempfile.TemporaryFile() as log:
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "--hide-scrollbars"]
         child = subprocess.Popen(
-            command,
-            preexec_fn=place,
-            pass_fds=(3, 4),
-            stderr=subprocess.DEVNULL,
+            [sys.executable, "-c", _PLACED, *map(str, handed), *command],
+            pass_fds=handed,
+            stderr=log,
             start_new_session=True,
             env=os.environ | {"TMPDIR": profile},
         )
         for one in (theirs_in, theirs_out, *handed):
             os.close(one)
         try:
-            tab = Tab(ours_out, ours_in)
+            tab = Tab(ours_out, ours_in, log)
             yield tab
             tab.call("Browser.close")  # it removes its socket in /tmp
             child.wait(SECONDS)

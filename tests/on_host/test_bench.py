@@ -312,7 +312,8 @@ def test_weights_change_the_fit_and_the_score(tmp_path: Path) -> None:
     assert weighed.held_out is not None and weighed.held_out["score"] != plain.held_out["score"]
 
 
-def test_a_late_bench_waits_for_its_data(tmp_path: Path) -> None:
+def test_a_late_bench_waits_for_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)  # opening one moves this process's own
     wanted = spec(write(tmp_path / "table.csv", columns(1200)), drop="row,value", out=str(tmp_path / "run"))
     under_way = small.course(wanted)
     late = open_bench({"scratch": str(under_way.folder.scratch)})

@@ -58,7 +58,7 @@ def test_what_cannot_leave_says_why() -> None:
     pipe = make_pipeline(FunctionTransformer(lambda rows: rows), StandardScaler(), LogisticRegression())
     lepton = Lepton(pipe, X[:400], Y[:400], X[400:], Y[400:])
     fitted = lepton.train()
-    assert fitted.bundle is None and "function" in fitted.notes[-1] and fitted.score > 0.9
+    assert fitted.bundle is None and "lambda" in fitted.notes[-1] and fitted.score > 0.9
     with pytest.raises(UsageError, match="Pipeline cannot be deployed"):
         lepton.deploy(start=False)
 
