@@ -1,5 +1,6 @@
 """The bench: a trial is judged, sealed when it is the best so far, and whatever a family does becomes a sentence."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
