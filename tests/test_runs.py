@@ -322,6 +322,7 @@ def ray_processes() -> set[int]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_beside_a_ray_that_is_open_leaves_it_alone(here: Path) -> None:
     source = f"""
         import os

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_ray.on_host import handover, processes
-from lepton_ray.on_host.pulse import BEAT_SECONDS, beat
+from lepton_ray.on_host.pulse import NEXT_SECONDS, beat
 
 SWEEP_SECONDS = 5.0
 
@@ -81,7 +81,7 @@ def _keep_pulse(ear: socket.socket) -> list[dict[str, Any]]:
         pulses = [note["pulse"] for note in _notes(heard) if note["pulse"] is not None]
         for path, started in pulses[-1:]:
             beat(Path(path), time.monotonic() - started)
-        ear.settimeout(BEAT_SECONDS if pulses else None)
+        ear.settimeout(NEXT_SECONDS if pulses else None)
         with suppress(TimeoutError):
             said, _, _, _ = socket.recv_fds(ear, 1 << 16, 1)  # what it is handed to hold, it holds by having it
             if not said:
