@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from lepton_ray.models.encoder import LONGEST, PACKAGE, WIDTH
+from lepton_ray.models.processor import abilities
 from lepton_ray.models.torch_threads import torch_threads
 
 _LAYERS, _HEADS, _TINY = 6, 12, 1e-12
@@ -39,9 +40,8 @@ Vectors = NDArray[np.float32]
 
 
 def best_precision() -> str:
-    """Return "bf16" where the processor multiplies it in hardware (three times as fast there), else "fp32"."""
-    abilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16" if abilities.get("amx_bf16") else "fp32"
+    """Return "bf16" where the processor multiplies it in hardware (two to three times as fast there), else "fp32"."""
+    return "bf16" if abilities() & {"amx_bf16", "avx512_bf16"} else "fp32"
 
 
 @cache

@@ -84,6 +84,8 @@ class Family(Protocol):
         wish: optional, a ``models.wish.Wish``: what a node needs to carry out its trials.
         pace: optional, about how many seconds a step of its work takes on one core: its forecast, where no trial of it
             has been recorded.
+        scoring: optional, ``(n_rows, n_columns) -> float``: about how many seconds it takes to predict so many rows
+            that it has not seen, where that is long.
     """
 
     name: str

@@ -40,8 +40,6 @@ from lepton_ray.training.metrics import METRICS, bootstrap_interval
 
 State = dict[str, Any]
 
-JUDGING_SHARE, LONGEST_JUDGING_SECONDS = 0.15, 3.0
-"""Of a lease: kept for predicting, judging and sealing, which nothing interrupts."""
 KEEP_SECONDS = 0.2
 """Of a refit's lease: kept for writing the model."""
 FAR_ENOUGH = 0.8
@@ -180,7 +178,6 @@ class Bench:
         rng = np.random.default_rng(self.seed)
         pairs = list(splits(self.dev.folds, self.rungs[trial.rung], usable=self.dev.usable, timed=self.timed, rng=rng))
         before = self._judged_before(trial, again=task["again"])[: len(pairs) - 1]
-        judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS)
         begun = self.now()
         found = evaluate(
             family,
@@ -188,7 +185,7 @@ class Bench:
             Labelled(matrix, self.dev.y, self.dev.weight),
             pairs,
             problem=self.problem,
-            stop=self._stop(lease, kept=judging),
+            stop=self._stop(lease, kept=task["judging"]),
             seed=self.seed,
             threads=task["threads"],
             before=before,
@@ -383,6 +380,7 @@ def task_of(assignment: Assignment, *, driver: str, threads: int) -> dict[str, A
         "driver": driver,
         "threads": threads,
         "again": assignment.again,
+        "judging": assignment.judging,
     }
 
 

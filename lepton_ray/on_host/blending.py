@@ -25,6 +25,7 @@ from lepton_ray.search.ensemble import (
     greedy,
     temperature_of,
 )
+from lepton_ray.search.title import FLOOR
 from lepton_ray.search.trial import DONE, Outcome
 from lepton_ray.table.schema import Problem
 from lepton_ray.training.metrics import METRICS
@@ -131,12 +132,14 @@ def recipe_of(
 
 
 def _rivals(own: OutOfFold, outcomes: Sequence[Outcome], scratch: Path) -> dict[str, tuple[Outcome, OutOfFold]]:
-    """The usable trials that were judged on these rows, without the parents of others among them."""
+    """The usable trials that were judged on these rows, without the constant, which tells no row from another, and
+    without the parents of others among them."""
     found: dict[str, tuple[Outcome, OutOfFold]] = {}
     stood_for: set[str | None] = set()
     for one in reversed(outcomes):  # a promotion ends after its parent
         name = one.trial.id
-        seen = _on_rows_of(own, scratch, one) if one.usable and name not in stood_for else None
+        able = one.usable and one.trial.family != FLOOR and name not in stood_for
+        seen = _on_rows_of(own, scratch, one) if able else None
         if seen is not None:
             found[name] = one, seen
         if seen is not None or name in stood_for:

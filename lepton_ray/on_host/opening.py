@@ -113,6 +113,7 @@ def open_desk(
         size=size_of(found, problem, rungs, prepared),
         costs=CostModel.begin(priors.costs, probe(time.perf_counter) if probed else None),
         reserve=lambda best: reserved(course, prepared, desk, best, kept),
+        scoring=scoring_of(found, prepared),
         on_outcome=on_outcome,
         on_begin=lambda trial, now, driver, node: course.folder.log_begun(Begun(trial, driver, now, node)),
     )
@@ -216,6 +217,18 @@ def size_of(
         return Size(work, rows, n_columns, problem.n_outputs, fits, None if pace is None else work * float(pace))
 
     return size
+
+
+def scoring_of(families: Mapping[str, Family], prepared: Prepared) -> Callable[[Trial], float]:
+    """How long predicting the rows held out takes by the families that say so."""
+    n_rows = 0 if prepared.held is None else len(prepared.held.y)
+    n_columns = wide_as(prepared.dev.table, prepared.plan.schema)
+
+    def seconds(trial: Trial) -> float:
+        scoring = getattr(families[trial.family], "scoring", None)
+        return 0.0 if scoring is None else float(scoring(n_rows, n_columns))
+
+    return seconds
 
 
 def wide_as(table: pa.Table, schema: Schema) -> int:

@@ -25,6 +25,8 @@ LEASE_FACTOR = 3.0
 SHORTEST_LEASE_SECONDS = 3.0
 LONGEST_AFTERWARDS = 3.0
 """Seconds that a lease ends before the search does, at most, for what follows the fits: scoring and sealing."""
+JUDGING_SHARE, LONGEST_JUDGING_SECONDS = 0.15, 3.0
+"""Of a lease: kept for predicting, judging and sealing, which nothing interrupts."""
 GRACE = 0.5
 """Of its lease: what has ended its fits in time and is still judging them is not killed before."""
 WORTH_BEGINNING = 0.5
@@ -42,6 +44,7 @@ class Assignment:
         least: seconds that must be left when its turn comes.
         begun: its driver has said that a worker has taken it up; ``node``: on which of the run's nodes.
         again: it was interrupted before, and what it has kept of its folds is there.
+        judging: seconds of the lease that its fits are to leave for predicting, judging and sealing.
     """
 
     trial: Trial
@@ -51,6 +54,7 @@ class Assignment:
     least: float = 0.0
     node: str = ""
     again: bool = False
+    judging: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,14 @@ class Desk:
         costs: CostModel,
         reserve: Callable[[Outcome | None], float],
         on_outcome: Callable[[Outcome], None],
+        scoring: Callable[[Trial], float] = lambda trial: 0.0,
         on_begin: Callable[[Trial, float, str, str], None] = lambda trial, now, driver, node: None,
     ) -> None:
         """Args:
         size: how much a trial has to do.
         costs: what a trial is expected to take before any has been seen.
         reserve: seconds to keep for finishing with this outcome, the best so far.
+        scoring: about how many seconds a trial takes, beside what is usual, to predict rows that no fit has seen.
         on_outcome: told each outcome once, in order, under the desk's lock.
         on_begin: told each trial that a worker takes up, when, by which driver and on which node; under the lock, too.
         """
@@ -92,6 +98,7 @@ class Desk:
         self._size = size
         self._reserve = reserve
         self._on_outcome = on_outcome
+        self._scoring = scoring
         self._on_begin = on_begin
         self._costs = costs
         self._outcomes: list[Outcome] = []
@@ -187,7 +194,8 @@ class Desk:
             beat = Standing.of(self._outcomes).to_beat(trial, found, folds=self.rungs[trial.rung].fits)
         lease = Lease(trial.id, now, max(now, min(now + seconds, end - self._afterwards())))
         least = 0.0 if found is None else WORTH_BEGINNING * expected
-        given = Assignment(trial, lease, beat, least=least, again=self._known(trial))
+        judging = min(JUDGING_SHARE * (lease.until - lease.started), LONGEST_JUDGING_SECONDS) + self._scoring(trial)
+        given = Assignment(trial, lease, beat, least=least, again=self._known(trial), judging=judging)
         self._running[trial.id] = given
         return given
 
@@ -274,12 +282,19 @@ class Desk:
         """End the leases that would outlive the search, whose end may have come nearer since they were given; return
         whose they are."""
         with self._lock:
-            if self.best() is None or now < self.search_end() - self._afterwards():
+            if self.best() is None:
                 return []
-            late = [name for name, given in self._running.items() if given.begun and given.lease.until > now]
+            begun = {name: given for name, given in self._running.items() if given.begun and given.lease.until > now}
+            end = self.search_end()
+            late = [name for name, given in begun.items() if now >= end - self._after(given) < given.lease.until]
             for name in late:
                 self.shorten(name, now)
             return late
+
+    def _after(self, given: Assignment) -> float:
+        """What this trial has to do when its fits are over; of a family that has not ended a trial nobody knows."""
+        known = any(one.usable and one.trial.family == given.trial.family for one in self._outcomes)
+        return max(self._afterwards(), self._scoring(given.trial) if known else given.judging)
 
     def reprice(self, budget: Budget, workers: int) -> None:
         """Go on within these limits, at their price, with so many trials side by side: a node has come or gone."""

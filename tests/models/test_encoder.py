@@ -73,6 +73,38 @@ def test_stopped_later_it_has_learned_from_what_it_had_read() -> None:
     assert model.predict(seen(["a delicious lunch with salad"])).shape == (1, 2)
 
 
+def test_what_it_is_judged_by_is_read_before_what_it_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lepton_ray.models import encoding
+
+    asked: list[list[str]] = []
+    read = encoding.Encoder.vectors
+    monkeypatch.setattr(
+        encoding.Encoder, "vectors", lambda self, texts, **how: asked.append(list(texts)) or read(self, texts, **how)
+    )
+    how = {"problem": PROBLEM, "stop": lambda: False, "seed": 0, "threads": 1}
+    train, valid = Batch(seen([*FOOD, *MONEY]), np.array([0] * 4 + [1] * 4)), Batch(seen(["a salad"]), np.array([0]))
+    EncoderFamily().fit(train, valid, {}, **how)  # type: ignore[arg-type]
+    assert asked == [["a salad"], [*FOOD, *MONEY]]
+
+
+@pytest.mark.parametrize(
+    ("able", "precision"), [({"amx_bf16", "avx512_bf16"}, "bf16"), ({"avx512_bf16"}, "bf16"), ({"avx2"}, "fp32")]
+)
+def test_what_it_takes_follows_from_what_the_processor_can_do(
+    monkeypatch: pytest.MonkeyPatch, able: set[str], precision: str
+) -> None:
+    from lepton_ray.models import encoder, encoding
+
+    plain = EncoderFamily().scoring(1000, 58)
+    monkeypatch.setattr(encoder, "abilities", lambda: frozenset(able))
+    monkeypatch.setattr(encoding, "abilities", lambda: frozenset(able))
+    assert encoding.best_precision() == precision
+    seconds = EncoderFamily().scoring(1000, 58)
+    assert seconds == 2 * EncoderFamily().scoring(500, 58) and 1 <= seconds <= 8 and plain > 0
+    assert (seconds > 6) == (precision == "fp32")
+    assert EncoderFamily().work({}, PROBLEM, 1000, 58) > 1.25 * seconds
+
+
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     fitted([*FOOD, *MONEY], [0] * 4 + [1] * 4).save(tmp_path)
     place = tmp_path / "model.json"

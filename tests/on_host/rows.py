@@ -78,5 +78,13 @@ def bench(wanted: RunSpec) -> tuple[Course, Prepared, Bench]:
 
 def task(family: str, config: dict[str, Any] | None = None, *, name: str = "t000", **more: Any) -> dict[str, Any]:
     trial = {"id": name, "family": family, "config": config or {}, "rung": 0, "parent": None}
-    given = {"kind": "trial", "trial": trial, "beat": None, "driver": "host", "threads": 1, "again": False}
+    given = {
+        "kind": "trial",
+        "trial": trial,
+        "beat": None,
+        "driver": "host",
+        "threads": 1,
+        "again": False,
+        "judging": 0.5,
+    }
     return json.loads(json.dumps(given | more))

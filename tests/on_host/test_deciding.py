@@ -76,7 +76,7 @@ def test_the_rows_held_out_have_no_say(tmp_path: Path) -> None:
 
 def trial(name: str = "t000") -> dict[str, Any]:
     wanted = {"id": name, "family": "linear", "config": {}, "rung": 0, "parent": None}
-    return {"trial": wanted, "beat": None, "driver": "host", "threads": 1, "again": False}
+    return {"trial": wanted, "beat": None, "driver": "host", "threads": 1, "again": False, "judging": 0.5}
 
 
 def test_a_dear_false_alarm_means_never_and_the_bundle_says_so_in_json(tmp_path: Path) -> None:

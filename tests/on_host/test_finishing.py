@@ -178,7 +178,7 @@ def at_the_last_rung(made: Made, *families: str) -> blending.Recipe:
     orders = [
         {"trial": Trial(f"t9{at}", family, {}, rung=last).to_dict(), "beat": None} for at, family in enumerate(families)
     ]
-    rest = {"kind": "trial", "driver": "host", "threads": 1, "again": False}
+    rest = {"kind": "trial", "driver": "host", "threads": 1, "again": False, "judging": 0.5}
     answers = [made.worker.bench.run({**rest, **order}, Lease("t", 0.0, 3600.0)) for order in orders]
     return blended(made, [Outcome.from_dict(answer) for answer in answers])
 
@@ -318,7 +318,7 @@ def test_a_parent_stands_for_itself_where_its_promotion_was_judged_on_other_rows
             save_folds(path_of(scratch, "t009"), kept)
             blending.recipe_of(*given, **rest)
     one, other = first.trial.id, second.trial.id
-    assert seen == [["t000", one, "t009"], *[["t000", one, other]] * 2]
+    assert seen == [[one, "t009"], *[[one, other]] * 2], "and never the constant"
 
 
 def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def desk(
     seconds: float = 1.0,
     reserve: float | Callable[[Outcome | None], float] = 5.0,
     seen: list[Outcome] | None = None,
+    scoring: float = 0.0,
 ) -> Desk:
     """A desk over ``trials`` configurations of one family that is expected to take ``seconds`` each."""
 
@@ -64,6 +65,7 @@ def desk(
         costs=expecting(size(Trial("", "trees", {}, 0)), constant=0.1, trees=seconds),
         reserve=reserve if callable(reserve) else lambda best: reserve,
         on_outcome=(seen if seen is not None else []).append,
+        scoring=lambda trial: scoring,
     )
 
 

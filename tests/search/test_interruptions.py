@@ -152,6 +152,25 @@ def test_what_would_outlive_the_search_is_called_in_once_and_has_a_grace() -> No
     assert made.overdue(90.1, grace=0.5, late=9.0) == [given.trial.id]
 
 
+@pytest.mark.parametrize("scoring", [0.0, 4.0])
+def test_a_first_trial_of_its_family_is_called_in_with_time_to_judge_what_it_has_come_to(scoring: float) -> None:
+    made = desk(wall=100.0, reserve=10.0, seconds=40.0, scoring=scoring)
+    made.finish(ended(begun(made)))  # the constant
+    first = begun(made, 30.0)
+    assert first.judging == 3.0 + scoring  # the longest that is usual, and what it says itself
+    made.reprice(Budget.resolve(None, 90.0, Dollars(96_000)), workers=1)
+    end = made.search_end()
+    assert made.call_in(end - first.judging - 0.1) == [] and end < first.lease.until
+    assert made.call_in(end - first.judging) == [first.trial.id]
+    made.finish(ended(first, seconds=1.0))
+    second = begun(made, 40.0)
+    made.reprice(Budget.resolve(None, second.lease.until + 9.0, Dollars(96_000)), workers=1)
+    end = made.search_end()
+    assert end < second.lease.until and end - scoring - 0.1 > second.lease.started
+    assert made.call_in(end - scoring - 0.1) == [], "what it takes to judge is known now"
+    assert made.call_in(end - scoring) == [second.trial.id]
+
+
 @pytest.mark.parametrize("rungs", [ONE, TWO])
 def test_a_node_that_comes_brings_the_end_of_the_search_nearer(rungs: Any) -> None:
     made = desk(wall=100.0, reserve=10.0, rungs=rungs)
