@@ -117,15 +117,17 @@ class EncoderFamily:
         threads: int,
     ) -> EncoderModel:
         settings = _DEFAULTS | config
-        batch, grams, precision = train.counted(), bool(settings["grams"]), ""
+        batch, grams, precision, asked = train.counted(), bool(settings["grams"]), "", stop
         if batch.X.texts is not None:
             vectors, precision = _read(batch, valid, stop, threads)
             known = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+            if len(known) < len(batch):  # of what it has read the vectors alone: a hundredth of what reading took
+                grams, stop = False, _never
             if len(np.unique(batch.y[known])) == len(np.unique(batch.y)) or problem.task is Task.REGRESSION:
                 X = _beside(batch.X if grams else without_grams(batch.X), vectors).rows(known)
                 batch = Batch(X, batch.y[known], batch.weights()[known])
             else:  # stopped before it had read a text of every class
-                grams, precision = True, ""
+                grams, precision, stop = True, "", asked
         linear = {name: settings[name] for name in ("C", "iterations", "target")}
         how: dict[str, Any] = {"problem": problem, "stop": stop, "seed": seed, "threads": threads}
         return EncoderModel(_LINEAR.fit(batch, None, linear, **how), grams, precision)
@@ -141,6 +143,10 @@ class EncoderFamily:
                     f"Install the version of {PACKAGE.replace('_', '-')} that it was made with.",
                 )
         return EncoderModel(_LINEAR.load(folder / "linear"), facts["grams"], facts["precision"])
+
+
+def _never() -> bool:
+    return False
 
 
 def _read(train: Batch, valid: Batch | None, stop: Stop, threads: int) -> tuple[NDArray[np.float32], str]:
