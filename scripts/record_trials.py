@@ -77,6 +77,8 @@ class Metered:
         self.fit_seconds = self.predict_seconds = 0.0
 
     def fit(self, train: Batch, valid: Batch | None, config: Config, **how: Any) -> "Metered":
+        if (encoding := sys.modules.get("lepton_ray.models.encoding")) is not None:
+            encoding.encoder.cache_clear()  # a search's worker meets its texts for the first time
         began = time.process_time()
         self.model = self._family.fit(train, valid, config, **how)
         self.fit_seconds += time.process_time() - began

@@ -92,7 +92,7 @@ def open_desk(
             found,
             problem,
             n_rows=n_rows,
-            n_columns=len(schema.columns),  # as wide as where the shipped portfolio was mined
+            n_columns=wide_as(prepared.dev.table, schema),
             warm=warm,
             texts=len(schema.of(Kind.TEXT)) == len(schema.columns),
         ),

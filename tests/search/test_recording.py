@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lepton_ray.search import cost, portfolio
 from lepton_ray.search.records import read_blends, read_records, recorded_tables
 from tests.search.recording import RECORDED
 
@@ -75,6 +76,15 @@ def test_mining_gives_the_same_file_byte_for_byte(script: str, tmp_path: Path) -
         call(script, "--from", RECORDED, "--out", tmp_path / name)
     call(script, "--from", RECORDED, "--out", tmp_path / "less", "--without", "telco_churn")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() != (tmp_path / "less").read_bytes()
+
+
+@pytest.mark.exam
+@pytest.mark.parametrize(
+    ("script", "shipped"), [("mine_portfolio.py", portfolio.PORTFOLIO_FILE), ("mine_costs.py", cost.PRIOR_FILE)]
+)
+def test_what_is_shipped_is_what_is_mined_from_the_record(script: str, shipped: str, tmp_path: Path) -> None:
+    call(script, "--from", SCRIPTS / "recorded.jsonl.xz", "--out", tmp_path / "mined")
+    assert (tmp_path / "mined").read_bytes() == Path(cost.__file__).with_name(shipped).read_bytes()
 
 
 def test_the_cost_model_is_measured_on_tables_that_it_has_not_seen(tmp_path: Path) -> None:
