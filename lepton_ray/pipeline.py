@@ -64,7 +64,7 @@ RAY_READ_SECONDS = 12.0
 """Ray's start, and its first task."""
 RAY_BYTES_PER_SECOND = 6e6
 """For each core."""
-OBJECT_STORE_BYTES = 150 * 2**20
+OBJECT_STORE_BYTES, TUNING = 150 * 2**20, "lepton_ray.on_ray.search"
 LAST_MODULES = ("scipy.optimize", "lepton_ray.report.render")
 """What blending and the report need: imported while the search goes on."""
 
@@ -144,7 +144,7 @@ def take_hands(course: Course, temp: Path, port: Port | None) -> Hands:
     left = course.end - course.clock() - course.report_seconds
     session = None
     if left >= RAY_OF_USE_SECONDS or course.spec.serves or course.spec.address is not None:
-        session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES)
+        session = Session(temp, cpus=course.around.cpus, object_store_bytes=OBJECT_STORE_BYTES, preload=(TUNING,))
     return Hands(staff, session, port)
 
 
@@ -243,22 +243,23 @@ def search(course: Course, hands: Hands, desk: Desk) -> None:
     def here(trial: Trial) -> bool:
         return course.host.suits(course.wish(trial.family))
 
-    def on_host(cores: int, hand_over: Callable[[], bool]) -> None:
+    def on_host(cores: int, hand_over: Callable[[], bool]) -> host_search.InHand:
         crew = hands.staff.of(min(cores, MOST))
         threads = cores // len(crew)
-        host_search.run(desk, crew, course.clock, threads=threads, hand_over=hand_over, pause=pause, able=here)
+        return host_search.run(desk, crew, course.clock, threads=threads, hand_over=hand_over, pause=pause, able=here)
 
-    on_host(1 if boots else course.around.cpus, hand_over)
+    begun, lost = on_host(1 if boots else course.around.cpus, hand_over), None
     if on_ray and session is not None and desk.view(course.clock()).stopped_because is None:
-        lost = session.trouble or search_on_ray(course, hands, desk)
-        if lost is not None:
-            course.screen.say(f"! Ray {lost}; the search goes on without it.")
-            hands.staff.free()
-            pause = None
-            on_host(course.around.cpus, lambda: hand_over() and False)
+        lost = session.trouble or search_on_ray(course, hands, desk, begun)
+    begun.wait()
+    if lost is not None:
+        course.screen.say(f"! Ray {lost}; the search goes on without it.")
+        hands.staff.free()
+        pause = None
+        on_host(course.around.cpus, lambda: hand_over() and False)
 
 
-def search_on_ray(course: Course, hands: Hands, desk: Desk) -> str | None:
+def search_on_ray(course: Course, hands: Hands, desk: Desk, begun: host_search.InHand) -> str | None:
     """Search on all cores through Tune; say what became of Ray, where it was lost before the search was over."""
     from lepton_ray.on_ray import search as ray_search
 
@@ -271,23 +272,24 @@ def search_on_ray(course: Course, hands: Hands, desk: Desk) -> str | None:
         clock=course.clock,
         memory_bytes=hands.staff.memory_bytes,
         asked_to_stop=course.asked_to_stop,
-        beside=warming(course, hands, desk),
+        beside=beside_ray(course, hands, desk, begun),
         ended=hands.session.ended,
     )
     return None if lost is None else f"was lost ({lost})"
 
 
-def warming(course: Course, hands: Hands, desk: Desk) -> Callable[[], None]:
-    """What is done once, late in a search on Ray: the workers here make ready for what will have to be fitted again."""
+def beside_ray(course: Course, hands: Hands, desk: Desk, begun: host_search.InHand) -> Callable[[], None]:
+    """Hear out what was begun here; once, late, let the workers here make ready for what must be fitted again."""
     told = False
 
-    def warm() -> None:
+    def beside() -> None:
         nonlocal told
+        begun.hear()
         if not told and course.clock() > WARM_FROM * desk.search_end():
             told = True
             hands.staff.warm([one.trial.family for one in leading(desk.outcomes())])
 
-    return warm
+    return beside
 
 
 def look(course: Course, prepared: Prepared, desk: Desk) -> Progress:

@@ -284,7 +284,8 @@ def run(
             break
         for name in desk.call_in(clock()):
             crew.call_in(name)
-        for name in desk.overdue(clock(), grace=GRACE_SECONDS, late=LATE_SECONDS - 2 * WATCH_SECONDS):
+        overdue = desk.overdue(clock(), grace=GRACE_SECONDS, late=LATE_SECONDS - 2 * WATCH_SECONDS)
+        for name in (one for one in overdue if one in callback.actors):  # others are of whoever began them
             ray.kill(callback.actors[name])
             if crew.gone(name):
                 crew.interrupt(name)

@@ -20,8 +20,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from lepton_ray.errors import EnvironmentFault, UsageError
@@ -213,8 +214,10 @@ class Session:
         owned: whether this session started the Ray, and so may end it.
     """
 
-    def __init__(self, temp_dir: Path, *, cpus: int, object_store_bytes: int) -> None:
+    def __init__(self, temp_dir: Path, *, cpus: int, object_store_bytes: int, preload: Sequence[str] = ()) -> None:
+        """``preload``: modules of whoever comes after it, imported while Ray boots."""
         self.temp_dir = temp_dir
+        self._preload = preload
         self.ready = threading.Event()
         self.error: Exception | None = None
         self.owned = False
@@ -235,6 +238,7 @@ class Session:
             write_environment()
         self._began = time.monotonic()
         self._thread.start()
+        threading.Thread(target=lambda: [import_module(name) for name in self._preload], daemon=True).start()
         return self
 
     def wait(self, timeout: float | None = None) -> None:

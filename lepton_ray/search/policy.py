@@ -148,9 +148,14 @@ class PromotionPolicy:
         return next((one for one in higher if takes(one) <= self.at_once), trial)
 
     def _new(self, seen: Snapshot, started: Sequence[Trial], name: str) -> Iterator[Trial]:
-        """What was not tried yet: the list without the families that are behind, draws, the rest of the list."""
+        """What was not tried yet: the list without the families that are behind, draws, the rest of the list.
+
+        What is of a family whose first trial is under way comes after what is not: it may turn out to be behind.
+        """
         tried = {_signature(trial.family, trial.config) for trial in started}
+        untold = {trial.family for trial in seen.running} - {outcome.trial.family for outcome in seen.outcomes}
         left = [entry for entry in self.portfolio if _signature(*entry) not in tried]
+        left.sort(key=lambda entry: entry[0] in untold)
         behind = _behind(seen.outcomes)
         for family, config in left:
             if family not in behind:

@@ -11,7 +11,7 @@ from lepton_ray.money.lease import Lease
 from lepton_ray.on_host import search
 from lepton_ray.on_host.worker_client import Outcome as Ended
 from lepton_ray.on_host.worker_client import Status
-from lepton_ray.search.desk import Desk
+from lepton_ray.search.desk import Assignment, Desk
 from lepton_ray.search.trial import DONE, KILLED, Outcome, Trial
 from tests.search.test_desk import desk
 
@@ -99,6 +99,23 @@ def test_what_runs_is_heard_out_when_another_driver_takes_over(hands: list[Hand]
     run(found, hands, lambda: all(hand.given is not None for hand in hands) or len(found.outcomes()) > 1)
     assert sum(len(hand.done) for hand in hands) == 2 and not found.running()
     assert found.view(1.0).stopped_because is None
+
+
+def test_another_driver_that_was_waited_for_begins_beside_what_is_in_hand(hands: list[Hand]) -> None:
+    ends: list[bool] = []
+    hands.append(Hand(lambda: bool(ends)))
+    found = with_a_model(trials=30)
+    how: dict[str, Any] = {"threads": 1, "hand_over": lambda: hands[0].given is not None, "pause": lambda seconds: None}
+    begun = search.run(found, hands, lambda: 1.0, **how)  # type: ignore[arg-type]
+    name = found.running()[0].trial.id
+    begun.hear()
+    assert [given.trial.id for given in begun.busy.values()] == [name] and len(found.outcomes()) == 1
+    other = found.next_step(1.0, driver="ray")
+    assert isinstance(other, Assignment) and other.trial.id != name
+    ends.append(True)
+    begun.wait()
+    assert not begun.busy and found.outcomes()[-1].trial.id == name
+    assert [given.trial.id for given in found.running()] == [other.trial.id]
 
 
 def test_what_runs_is_heard_out_when_the_search_is_stopped(hands: list[Hand]) -> None:

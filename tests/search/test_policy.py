@@ -121,6 +121,22 @@ def test_the_floor_first_then_the_families_turn_by_turn() -> None:
     assert [trial.id for trial in play.running] == [f"t{n:03d}" for n in range(7)]
 
 
+def test_a_second_of_a_family_waits_for_the_first_to_be_judged_while_others_are_left() -> None:
+    order = [("constant", {}), ("slow", {"n": 1}), ("slow", {"n": 2}), ("trees", {"n": 1}), ("trees", {"n": 2})]
+    play = Play(PromotionPolicy(tuple(order), lambda *asked: None, one_in=(), seed=0))
+    for _ in range(2):
+        play.ask()
+    play.end(0, 0.9)
+    begun = [play.ask().trial for _ in range(3)]
+    assert [(one.family, one.config["n"]) for one in begun] == [("trees", 1), ("slow", 2), ("trees", 2)]
+    again = Play(play.policy)
+    for _ in range(2):
+        again.ask()
+    again.end(0, 0.9)
+    again.end(0, 0.5)
+    assert again.ask().trial.config == {"n": 2} and again.running[0].family == "slow", "its first is known"
+
+
 def test_interleave_keeps_the_order_of_each_list() -> None:
     assert interleave({"a": [{"n": 1}, {"n": 2}], "b": [], "c": [{"n": 3}]}) == [
         ("a", {"n": 1}),
