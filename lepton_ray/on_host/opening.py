@@ -1,7 +1,7 @@
 """What a search starts from: the families, their portfolio, the desk, and what is done with each outcome."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from lepton_ray.search.desk import Desk
 from lepton_ray.search.economics import Economy, default_worth
 from lepton_ray.search.policy import PromotionPolicy, interleave, near
 from lepton_ray.search.portfolio import Place, Portfolio, ordered
-from lepton_ray.search.priors import shipped_priors
+from lepton_ray.search.priors import Priors, shipped_priors
 from lepton_ray.search.probe import probe
 from lepton_ray.search.records import key_of
 from lepton_ray.search.rungs import N_FOLDS, Rung, ladder, one_in
@@ -85,21 +85,23 @@ def open_desk(
             return None
         return drawn if leader is None else near(leader, drawn, rng)
 
-    warm = course.warm.entries if course.warm is not None else ()
+    place = Place(n_rows, wide_as(prepared.dev.table, schema), len(problem.classes))
+    idle = idle_families(priors, found, problem, place)
     policy = PromotionPolicy(
         portfolio_of(
             priors.portfolio,
             found,
             problem,
-            n_rows=n_rows,
-            n_columns=wide_as(prepared.dev.table, schema),
-            warm=warm,
+            place,
+            idle=idle,
+            warm=course.warm.entries if course.warm is not None else (),
             texts=len(schema.of(Kind.TEXT)) == len(schema.columns),
         ),
         draw,
         one_in=one_in(rungs, n_rows),
         seed=course.spec.seed,
         economy=economy_of(course, prepared),
+        idle=idle,
         at_once=0.0 if rungs[0].rows is None else AT_ONCE * course.budget.wall_seconds,
     )
 
@@ -162,13 +164,22 @@ def economy_of(course: Course, prepared: Prepared) -> Economy | None:
     return Economy(worth, course.budget.per_hour, course.around.cpus, problem.metric)
 
 
+def idle_families(priors: Priors, families: Mapping[str, Family], problem: Problem, place: Place) -> frozenset[str]:
+    """Those that were recorded and brought nothing to tables like this one; of what reads texts few were."""
+    if not priors.portfolio.reaches(place):
+        return frozenset()
+    mined = ordered(priors.portfolio, problem, place.rows, place.columns, families=list(families))
+    known = {name for name, one in families.items() if name in priors.costs.laws and one.view != "text"}
+    return frozenset(known - {name for name, _ in mined} - set(FIRST))
+
+
 def portfolio_of(
     portfolio: Portfolio,
     families: Mapping[str, Family],
     problem: Problem,
+    place: Place,
     *,
-    n_rows: int,
-    n_columns: int,
+    idle: Collection[str] = (),
     warm: Sequence[tuple[str, Config]] = (),
     texts: bool = False,
 ) -> tuple[tuple[str, Config], ...]:
@@ -178,15 +189,17 @@ def portfolio_of(
     The default of a family that was not recorded, such as a user's own, comes after the first few that were mined.
 
     Args:
+        idle: families that were recorded and brought nothing: they come after all that was mined.
         warm: what an earlier bundle was made of: tried right after the constant.
         texts: whether there is nothing else; families that read texts come before what was mined from other tables.
     """
+    n_rows, n_columns = place.rows, place.columns
     listed = interleave({name: one.configs(problem, n_rows, n_columns) for name, one in families.items()})
-    if portfolio.reaches(Place(n_rows, n_columns, len(problem.classes))):
+    if portfolio.reaches(place):
         mined = ordered(portfolio, problem, n_rows, n_columns, families=list(families))
     else:  # what is best on most tables leads
         mined = [entry for entry in listed if entry[0] == LEADING][:FEW_MINED]
-    defaults, known = listed[: len(families)], {name for name, _ in mined}
+    defaults, known = listed[: len(families)], {name for name, _ in mined} | set(idle)
     first = [entry for entry in defaults if entry[0] in FIRST]
     unknown = [entry for entry in defaults if entry[0] not in known]
     lead = [entry for entry in mined if entry[0] not in FIRST][:1]

@@ -101,6 +101,7 @@ class PromotionPolicy:
         at_once: seconds; what is expected to take no longer on a higher rung begins there: a part of the rows says
             little of a configuration, and of a family. 0 where the rungs below have no other rows.
         economy: when to stop although there is money left; None: never.
+        idle: families that are not expected to bring anything, which it does not wait for.
     """
 
     portfolio: tuple[tuple[str, Config], ...]
@@ -109,6 +110,7 @@ class PromotionPolicy:
     seed: int
     economy: Economy | None = None
     at_once: float = 0.0
+    idle: frozenset[str] = frozenset()
 
     def decide(self, seen: Snapshot, fits: Fits, takes: Takes = lambda trial: 0.0) -> Decision:
         """The next step, the same for the same snapshot; only a trial that ``fits`` what is left is started."""
@@ -122,8 +124,10 @@ class PromotionPolicy:
         return Wait() if seen.running else Stop("nothing that is left to try fits what is left of time and money")
 
     def _unseen(self, seen: Snapshot) -> bool:
-        """Whether a family of the list has not been tried at all: it may be better than all that were."""
-        return not {name for name, _ in self.portfolio} <= {outcome.trial.family for outcome in seen.outcomes}
+        """Whether a family of the list has not been tried at all that may be better than all that were."""
+        return not {name for name, _ in self.portfolio} - self.idle <= {
+            outcome.trial.family for outcome in seen.outcomes
+        }
 
     def _candidates(self, seen: Snapshot, started: Sequence[Trial], takes: Takes) -> Iterator[Trial]:
         """What might be tried next, the most wanted first; once there is nothing new at all, the rest goes on."""

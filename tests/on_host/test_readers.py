@@ -10,6 +10,7 @@ from lepton_ray.models.linear import LinearFamily
 from lepton_ray.models.registry import family
 from lepton_ray.on_host import choosing
 from lepton_ray.on_host.opening import portfolio_of, wide_as
+from lepton_ray.search.portfolio import Place
 from lepton_ray.search.priors import shipped_priors
 from lepton_ray.table.schema import Column, Kind, Problem, Schema, Task
 from tests.on_host.rows import spec
@@ -32,7 +33,7 @@ def test_over_texts_alone_what_reads_them_comes_right_after_the_first_model() ->
     problem = Problem("b", Task.BINARY, ("no", "yes"), "log_loss", "yes")
     families = {name: family(name) for name in ("constant", "linear", "lightgbm")} | {"reader": reader}
     for texts, place in ((True, 2), (False, 3)):
-        order = portfolio_of(shipped_priors().portfolio, families, problem, n_rows=1000, n_columns=1, texts=texts)
+        order = portfolio_of(shipped_priors().portfolio, families, problem, Place(1000, 1, 2), texts=texts)
         names = [name for name, _ in order]
         assert names[:2] == ["constant", "linear"]
         assert names.index("reader") == place if texts else names.index("reader") >= place

@@ -8,8 +8,9 @@ import pytest
 
 from lepton_ray.errors import BundleError
 from lepton_ray.models.registry import family
-from lepton_ray.on_host.opening import portfolio_of
+from lepton_ray.on_host.opening import idle_families, portfolio_of
 from lepton_ray.on_host.warm import Warm
+from lepton_ray.search.portfolio import Place
 from lepton_ray.search.priors import shipped_priors
 from lepton_ray.table.schema import Problem, Task
 from tests.on_host.rows import spec
@@ -43,12 +44,28 @@ def test_a_bundle_that_does_not_say_gives_the_configuration_of_its_members(tmp_p
 def test_they_follow_the_constant_once_and_only_where_the_family_is_there() -> None:
     families = {name: family(name) for name in ("constant", "linear", "lightgbm")}
     shipped = shipped_priors().portfolio
-    listed = portfolio_of(shipped, families, BINARY, n_rows=1000, n_columns=5)
+    listed = portfolio_of(shipped, families, BINARY, Place(1000, 5, 2))
     late = listed[-1]
     entries = [("lightgbm", {"num_leaves": 7}), ("svm", {}), late, ("linear", {"C": 0.5})]
-    order = portfolio_of(shipped, families, BINARY, n_rows=1000, n_columns=5, warm=entries)
+    order = portfolio_of(shipped, families, BINARY, Place(1000, 5, 2), warm=entries)
     assert order[:4] == (("constant", {}), entries[0], late, entries[3])
     assert order.count(late) == 1 and set(order_of(order[4:])) == set(order_of(listed)) - set(order_of(order[:4]))
+
+
+def test_what_was_recorded_and_brought_nothing_comes_after_all_that_was_mined() -> None:
+    names = ("constant", "linear", "lightgbm", "knn", "text_cnn")
+    families, place, shipped = {name: family(name) for name in names}, Place(39_000, 14, 2), shipped_priors()
+    mined = replace(shipped.portfolio, orders=tuple((at, (0,)) for at, _ in shipped.portfolio.orders))
+    mined = replace(mined, configs=(("lightgbm", {"num_leaves": 9}),))
+    priors = replace(shipped, portfolio=mined)
+    idle = idle_families(priors, families, BINARY, place)
+    assert idle == {"knn"}, "what is tried first anyhow and what reads texts is not judged by it"
+    order = [name for name, _ in portfolio_of(mined, families, BINARY, place, idle=idle)]
+    assert order.index("lightgbm") < order.index("text_cnn") < order.index("knn")
+    unrecorded = [name for name, _ in portfolio_of(mined, families, BINARY, place)]
+    assert unrecorded.index("knn") < order.index("knn")
+    far = Place(39_000, 10**9, 2)
+    assert not mined.reaches(far) and not idle_families(priors, families, BINARY, far)
 
 
 def order_of(entries: Any) -> list[str]:
