@@ -14,12 +14,12 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.contributions import EDGE, Explainer, on_scale
 from lepton_ray.bundle.margins import Margin
 from lepton_ray.errors import DataError
-from lepton_ray.models.registry import EXTRAS
 from lepton_ray.table.schema import Column, Kind, Schema
 from tests.examples import one_in
 from tests.sealed import parts, raw_table
 
 FAMILIES = ["constant", "linear", "lightgbm", "random_forest", "catboost", "knn", "svm"]
+SLOW = ("random_forest", "catboost", "knn", "svm")
 
 
 def bundle_of(task: str, *families: str, **changes: Any) -> Bundle:
@@ -60,7 +60,7 @@ def check_sum(bundle: Bundle, clean: pa.Table) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=pytest.mark.exam if name in EXTRAS else ()) for name in FAMILIES]
+    "family", [pytest.param(name, marks=pytest.mark.exam if name in SLOW else ()) for name in FAMILIES]
 )
 def test_the_sum_is_the_prediction_minus_the_base(family: str) -> None:
     check_sum(bundle_of("binary", family), clean_rows("binary"))

@@ -19,9 +19,10 @@ from lepton_ray.models.forest_space import least_leaf, rows_per_tree, settings_o
 from lepton_ray.models.sharpness import best_power, sharpened
 from lepton_ray.models.trees import Tree, Trees, by_level, float32_below
 from lepton_ray.table.schema import Problem, Task
+from tests.examples import one_in
 
 BINARY = Problem("t", Task.BINARY, ("no", "yes"), "roc_auc", "yes")
-FAMILIES = pytest.mark.parametrize("family", [random_forest, extra_trees], ids=lambda family: family.name)
+FAMILIES = pytest.mark.parametrize("family", one_in(2, [random_forest, extra_trees]), ids=lambda family: family.name)
 
 
 def rows(n: int, seed: int = 0) -> tuple[Matrix, np.ndarray]:

@@ -25,6 +25,7 @@ def fitted(X: Matrix, y: np.ndarray, config: dict, problem: Problem = BINARY, **
     return LightGBMFamily().fit(Batch(X, y), given.pop("valid"), config, problem=problem, **given)
 
 
+@pytest.mark.exam
 def test_validation_rows_end_the_boosting_at_the_best_round() -> None:
     X, y = noise_and_signal(600)
     valid = Batch(*noise_and_signal(600, 1))

@@ -311,6 +311,7 @@ def test_folds_in_time_are_corrected_over_the_rows_that_were_judged(tmp_path: Pa
     assert cross_validated(prepared.plan.problem, prepared.dev, (outcome,), on.scratch, rng=rng) is not None
 
 
+@pytest.mark.exam
 def test_weights_change_the_fit_and_the_score(tmp_path: Path) -> None:
     table = columns(1200)
     table["importance"] = [9 if city == "Ulm" else 1 for city in table["city"]]

@@ -327,6 +327,7 @@ def test_what_it_was_to_begin_with_may_be_gone(tmp_path: Path) -> None:
     assert taken_up(made, screen)[0].warm is None and any("without --warm-start" in one for one in screen.said)
 
 
+@pytest.mark.exam
 def test_an_outcome_is_done_only_once_it_is_logged(tmp_path: Path) -> None:
     made = broken_off(tmp_path)
     states = [one.state for one in made.course.folder.trials()]

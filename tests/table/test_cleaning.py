@@ -40,6 +40,7 @@ def kind_of(cells: list[Any], name: str = "c", **options: Any) -> str:
     return column.kind.value if column.use else f"out: {column.reason}"
 
 
+@pytest.mark.exam
 def test_a_block_is_cleaned_as_its_rows_are() -> None:
     block = dirty().slice(0, 150)
     plan = plan_of(block, "churned")
