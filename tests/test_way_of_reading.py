@@ -45,6 +45,7 @@ def hands(session: Session | None) -> Hands:
     return Hands(None, session, None)  # type: ignore[arg-type]
 
 
+@pytest.mark.exam
 def test_without_ray_a_large_table_that_fits_is_read_in_memory(course: Course) -> None:
     same(prepare(course.spec), prepare_table(course, hands(None), open_table(course.spec.table)))
 

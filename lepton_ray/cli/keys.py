@@ -46,7 +46,7 @@ def list_keys(file: File = DEFAULT_FILE) -> None:
 
 @app.command("revoke")
 def revoke(name: Name, file: File = DEFAULT_FILE) -> None:
-    """Revoke a key: every endpoint that reads the file refuses it within five seconds, without a restart.
+    """Revoke a key: every endpoint that reads the file refuses it within a second, without a restart.
 
     Example: lepton keys revoke shop
     """

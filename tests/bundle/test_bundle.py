@@ -17,6 +17,7 @@ from lepton_ray.bundle.blend import Blend
 from lepton_ray.bundle.bundle import BLOCK_ROWS, Bundle, write_bundle
 from lepton_ray.bundle.files import point
 from lepton_ray.errors import BundleError, DataError, EnvironmentFault
+from tests.examples import one_in
 from tests.sealed import ROW, ROWS, parts, raw_table, seal
 
 
@@ -26,7 +27,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.mark.parametrize("family", ["constant", "linear", "lightgbm"])
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("task", one_in(3, ["binary", "multiclass", "regression"]))
 def test_what_is_loaded_predicts_what_was_fitted(tmp_path: Path, task: str, family: str) -> None:
     made = parts(task, family)
     bundle = write_bundle(tmp_path / "b", **made)
@@ -63,6 +64,7 @@ def test_every_way_to_hand_in_rows_gives_the_same_bits(sealed: Bundle) -> None:
     assert one_by_one == expected.slice(0, 20).to_pylist()
 
 
+@pytest.mark.exam
 def test_more_rows_than_a_block_keep_their_order(sealed: Bundle) -> None:
     table = raw_table()
     order = np.random.default_rng(3).integers(0, ROWS, BLOCK_ROWS + 7)
@@ -267,6 +269,7 @@ def test_a_blend_averages_its_members_by_their_shares(tmp_path: Path) -> None:
     assert shares is not None and sum(shares.values()) == pytest.approx(1.0)
 
 
+@pytest.mark.exam
 def test_a_temperature_changes_how_sure_a_model_is_and_nothing_else(tmp_path: Path) -> None:
     made = parts("multiclass")
     plain = write_bundle(tmp_path / "plain", **made).predict(raw_table())

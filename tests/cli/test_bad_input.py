@@ -27,6 +27,7 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.cli.main import app
 from tests.cli.conftest import Inside
 from tests.cli.lepton import lepton
+from tests.examples import one_in
 from tests.outside import Done
 from tests.sealed import raw_table, seal
 
@@ -360,23 +361,19 @@ def check_said(place: Place, name: str, done: Done) -> None:
     assert case.what.replace("PORT", str(place.port)) in said and case.hint in said
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", one_in(3, REFUSED))
 def test_what_cannot_be_used_is_refused_in_a_sentence(inside: Inside, place: Place, name: str) -> None:
     words = run_words(place, name, REFUSED[name].words)
     check_refused(place, name, inside(*words, cwd=place.folder, temp=place.temp))
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", one_in(3, VERBS))
 def test_every_verb_says_what_is_wrong(inside: Inside, place: Place, name: str) -> None:
     check_said(place, name, inside(*place.words(VERBS[name].words), cwd=place.folder, temp=place.temp))
 
 
-MORE_REAL_RUNS = ("unknown option", "too small a budget", "output is a file")
-
-
-@pytest.mark.parametrize(
-    "name", ["target constant", *(pytest.param(name, marks=pytest.mark.process) for name in MORE_REAL_RUNS)]
-)
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["target constant", "unknown option", "too small a budget", "output is a file"])
 def test_the_real_process_refuses_a_run_alike(place: Place, name: str) -> None:
     """Exit codes 2, 3, 4 and 8, as JSON."""
     shutil.rmtree(place.out(name), ignore_errors=True)

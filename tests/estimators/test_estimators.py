@@ -25,6 +25,7 @@ from lepton_ray.datasets import load_builtin_dataset
 from lepton_ray.errors import LeptonError, MoneyError, UsageError
 from lepton_ray.models.linear import LinearFamily
 from lepton_ray.money.dollars import Dollars
+from tests.examples import one_in
 
 Frame = tuple[pd.DataFrame, pd.Series]
 
@@ -126,14 +127,17 @@ def test_pipelines_and_parallel_cross_validation() -> None:
 
 @pytest.mark.parametrize(
     "labels",
-    [
-        np.array([False, True]),
-        np.array([-1.0, 7.0]),
-        np.array(["nan", "?"]),
-        np.array(["a", "b"], dtype=object),
-        pd.Series(["x", "y"], dtype="category"),
-        np.array([3, 5, 9]),
-    ],
+    one_in(
+        3,
+        [
+            np.array([False, True]),
+            np.array([-1.0, 7.0]),
+            np.array(["nan", "?"]),
+            np.array(["a", "b"], dtype=object),
+            pd.Series(["x", "y"], dtype="category"),
+            np.array([3, 5, 9]),
+        ],
+    ),
     ids=str,
 )
 def test_classes_come_back_as_given(labels: Any) -> None:
@@ -170,7 +174,7 @@ def test_a_weight_of_zero_is_an_absent_row() -> None:
     assert np.array_equal(some.predict(X), fewer.predict(X))
 
 
-@pytest.mark.parametrize("n_rows", [2, 3, 7])
+@pytest.mark.parametrize("n_rows", one_in(3, [2, 3, 7]))
 def test_hardly_any_rows(n_rows: int) -> None:
     X, y = rows(n_rows)
     classes = np.arange(n_rows) % 2
@@ -180,13 +184,14 @@ def test_hardly_any_rows(n_rows: int) -> None:
     assert np.isfinite(model.predict_proba(X)).all()
 
 
-@pytest.mark.parametrize("cell", [1.0, np.nan])
+@pytest.mark.parametrize("cell", one_in(2, [np.nan, 1.0]))
 def test_equal_rows(cell: float) -> None:
     X = np.full((40, 2), cell)
     assert np.allclose(LeptonRegressor(max_trials=2).fit(X, np.arange(40)).predict(X), 19.5)
     assert np.allclose(LeptonClassifier(max_trials=2).fit(X, np.arange(40) % 2).predict_proba(X), 0.5, atol=1e-6)
 
 
+@pytest.mark.exam
 def test_a_class_that_is_there_once() -> None:
     X, _ = rows()
     model = LeptonClassifier(max_trials=2).fit(X, ["common"] * 78 + ["once", "twice"])
@@ -202,6 +207,7 @@ def test_a_wall_holds_and_is_in_the_receipt() -> None:
     assert model.score(X, y) > 0.5
 
 
+@pytest.mark.exam
 def test_a_clock_has_no_say_where_there_is_no_wall(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

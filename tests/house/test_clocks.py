@@ -1,9 +1,8 @@
 """What bills, decides or ends follows the monotonic clock; the clock of the day, which may jump, only writes labels."""
 
 import ast
-from pathlib import Path
 
-import lepton_ray
+from tests.house.test_floors import FILES, ROOT, nodes
 
 LABELS = {
     "on_host/bench.py": "when a bundle was made",
@@ -23,11 +22,10 @@ CLOCKS_OF_THE_DAY = {("time", "time"), ("time", "time_ns"), ("datetime", "now"),
 
 
 def test_the_clock_of_the_day_is_read_for_labels_alone() -> None:
-    root = Path(lepton_ray.__file__).parent
     found = set()
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in FILES:
+        for node in nodes(path):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if (node.value.id, node.attr) in CLOCKS_OF_THE_DAY:
-                    found.add(path.relative_to(root).as_posix())
+                    found.add(path.relative_to(ROOT).as_posix())
     assert found == LABELS.keys(), found ^ LABELS.keys()

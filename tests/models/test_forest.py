@@ -19,9 +19,10 @@ from lepton_ray.models.forest_space import least_leaf, rows_per_tree, settings_o
 from lepton_ray.models.sharpness import best_power, sharpened
 from lepton_ray.models.trees import Tree, Trees, by_level, float32_below
 from lepton_ray.table.schema import Problem, Task
+from tests.examples import one_in
 
 BINARY = Problem("t", Task.BINARY, ("no", "yes"), "roc_auc", "yes")
-FAMILIES = pytest.mark.parametrize("family", [random_forest, extra_trees], ids=lambda family: family.name)
+FAMILIES = pytest.mark.parametrize("family", one_in(2, [random_forest, extra_trees]), ids=lambda family: family.name)
 
 
 def rows(n: int, seed: int = 0) -> tuple[Matrix, np.ndarray]:
@@ -175,6 +176,7 @@ def test_a_logarithm_comes_back_where_the_metric_is_best(family: ForestFamily, m
     assert np.mean(said) == pytest.approx(centre(y), rel=0.06)
 
 
+@pytest.mark.exam
 def test_no_certainty_comes_out_of_few_rows() -> None:
     X, y = rows(60)
     said = fitted(random_forest, X, y, {"shrink": 1.0}).predict(X)
@@ -195,6 +197,7 @@ def test_rows_of_a_tree_and_size_of_a_forest_are_bounded() -> None:
     assert least_leaf(settings_of({"min_leaf": 5}, BINARY), BINARY, 100) == 5
 
 
+@pytest.mark.process
 def test_a_model_is_loaded_and_asked_without_scikit_learn(tmp_path: Path) -> None:
     X, y = rows(200)
     fitted(extra_trees, X, y, {"trees": 5}).save(tmp_path)

@@ -8,6 +8,7 @@ from lepton_ray.features.matrix import Matrix
 from lepton_ray.models.family import Batch
 from lepton_ray.models.nearness import Lens, Points, even_factors, shares_of
 from lepton_ray.models.relevance import Kernel, distinct, learned_factors
+from tests.examples import one_in
 
 
 def rows(n: int, width: int = 30, seed: int = 0) -> Matrix:
@@ -19,8 +20,8 @@ def never() -> bool:
     return False
 
 
-@pytest.mark.parametrize("width", [30, 900], ids=["narrow", "wide"])
-@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("width", one_in(2, [30, 900]), ids=["narrow", "wide"])
+@pytest.mark.parametrize("single", one_in(2, [True, False]))
 def test_distances_are_those_of_the_scaled_rows(width: int, single: bool) -> None:
     X, queries = rows(80, width), rows(70, width, seed=1)
     factors = np.random.default_rng(2).uniform(0.1, 2.0, X.width)

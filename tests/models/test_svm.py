@@ -86,6 +86,7 @@ def test_the_kernel_machine_agrees_with_libsvm() -> None:
     assert METRICS["log_loss"].error(y[later], said) < 0.35
 
 
+@pytest.mark.exam
 def test_many_classes_get_odds_that_hold_on_new_rows() -> None:
     rng = np.random.default_rng(7)
     centres = rng.normal(scale=2.0, size=(12, 4))

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "lepton_ray" / "money").glob("[!_]*.py"))
 
@@ -19,6 +21,7 @@ print(*{{name.split(".")[0] for name in set(sys.modules) - before}})
 """
 
 
+@pytest.mark.process
 def test_importing_all_of_money_is_quick_and_loads_only_the_standard_library(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(tmp_path)}

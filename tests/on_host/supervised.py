@@ -156,6 +156,13 @@ def check_passed_on(name: str, run: Run, done: Done) -> None:
     check_nothing_is_left(run)
 
 
+def check_its_endpoint_ended(run: Run, done: Done, code: int) -> None:
+    """Its endpoint was announced, and ended by itself, or was killed (code 7)."""
+    assert done.code == code
+    assert done.result["endpoint"] == "http://127.0.0.1:1"
+    assert ("SIGKILL" in done.err) == (code == 7)
+
+
 def check_ended_at_its_lease(trial: str, run: Run, done: Done) -> None:
     """The trial was ended, and the driver went on."""
     check_nothing_is_left(run)

@@ -110,6 +110,7 @@ def test_a_pulse_that_cannot_be_written_harms_nobody(tmp_path: Path) -> None:
     assert Pulse.felt(tmp_path / "gone" / "pulse.json") is None
 
 
+@pytest.mark.process
 def test_a_run_that_is_held_is_under_way_for_everybody_else(home: Path) -> None:
     folder = Path(begun(home).path).parent
     first = broken.take(folder)
@@ -134,6 +135,7 @@ def test_a_child_that_was_handed_the_hold_keeps_it(home: Path) -> None:
     assert not broken.lives(folder)
 
 
+@pytest.mark.exam
 def test_a_process_that_carries_its_id_keeps_a_run_alive(home: Path) -> None:
     folder = Path(begun(home).path).parent
     with subprocess.Popen(["sleep", "60"], env={**os.environ, RUN_ID: folder.name}) as left:

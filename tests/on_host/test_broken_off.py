@@ -63,6 +63,7 @@ def test_a_run_that_dies_at_any_write_goes_on(stage: Stage, writes: list[str], p
         check_goes_on(stage, stage.live(last), f"at write {last}, {writes[last]}")
 
 
+@pytest.mark.exam
 def test_a_run_that_dies_within_a_line_goes_on(stage: Stage, writes: list[str]) -> None:
     lines = [at for at, name in enumerate(writes) if name == "write"]
     assert len(lines) > 12

@@ -12,6 +12,7 @@ from lepton_ray.on_host import choosing, telling
 from lepton_ray.on_host.opening import open_desk
 from lepton_ray.on_host.sealing import Sealer
 from lepton_ray.search.trial import DONE, FAILED, Outcome, Trial
+from tests.examples import one_in
 from tests.on_host.rows import bench, columns, spec, write
 
 
@@ -50,7 +51,14 @@ class NoMoreDraws(LinearFamily):
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("NoList", "ValueError: there is no list."), ("NoWork", "its work is nan"), ("NoJson", "TypeError: Object of")],
+    one_in(
+        3,
+        [
+            ("NoList", "ValueError: there is no list."),
+            ("NoWork", "its work is nan"),
+            ("NoJson", "TypeError: Object of"),
+        ],
+    ),
 )
 def test_a_family_that_nothing_can_be_planned_with_is_set_aside(tmp_path: Path, name: str, why: str) -> None:
     own = f"tests.on_host.test_choosing:{name}"

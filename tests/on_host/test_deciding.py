@@ -39,7 +39,7 @@ def told(made: Any, finished: Any) -> Any:
     return caught[0]
 
 
-@pytest.mark.parametrize("rows", [1200, 400])
+@pytest.mark.parametrize("rows", [pytest.param(1200, marks=pytest.mark.exam), 400])
 def test_the_bundle_decides_as_the_report_says(tmp_path: Path, rows: int) -> None:
     made = searched(tmp_path, rows=rows, value=written(tmp_path))
     facts = told(made, made.finish())
@@ -60,6 +60,7 @@ def test_the_bundle_decides_as_the_report_says(tmp_path: Path, rows: int) -> Non
     assert (again.manifest.threshold, again.manifest.facts["threshold_by"]) == (manifest.threshold, "value")
 
 
+@pytest.mark.exam
 def test_the_rows_held_out_have_no_say(tmp_path: Path) -> None:
     _, prepared, on = made(tmp_path, value=written(tmp_path))
     found = judged(on, {"kind": "trial", **trial()})

@@ -28,6 +28,7 @@ def test_the_file_lies_beside_the_bundle_and_the_result_names_it(tmp_path: Path)
     assert np.mean(said == given["left"]) > 0.7
 
 
+@pytest.mark.exam
 def test_without_the_option_or_the_time_there_is_none(tmp_path: Path) -> None:
     for name, options, until in (("a", {}, 1e9), ("b", {"onnx": True}, 0.0)):
         (tmp_path / name).mkdir()

@@ -28,6 +28,7 @@ from lepton_ray.search.ensemble import Room
 from lepton_ray.search.trial import Outcome, Trial
 from lepton_ray.table.schema import Column, Kind, Schema, Task
 from lepton_ray.training.metrics import METRICS
+from tests.examples import one_in
 from tests.on_host.rows import bench, columns, spec, write
 
 NUMBERS = Schema((Column("x", Kind.NUMBER),))
@@ -193,6 +194,7 @@ def test_refits_on_every_row_come_before_those_for_a_better_score(tmp_path: Path
     assert found.fitted_on == "all" and Bundle.load(made.result["bundle"]).manifest.facts["refitted"] == 2
 
 
+@pytest.mark.exam
 @pytest.mark.parametrize(
     "lose, fitted_on, again",
     [(("dev", "all"), "search", 0), (("dev", "lightgbm"), "some", 1), (("all",), "development", 2)],
@@ -258,7 +260,9 @@ def test_no_time_leaves_the_model_of_the_search(tmp_path: Path) -> None:
     assert made.result["bundle_id"] == before["bundle_id"] and found.held_out == made.desk.best().held_out
 
 
-@pytest.mark.parametrize("lose, fitted_on", [(("dev", "all"), "search"), (("dev",), "all"), (("all",), "development")])
+@pytest.mark.parametrize(
+    "lose, fitted_on", one_in(3, [(("dev", "all"), "search"), (("dev",), "all"), (("all",), "development")])
+)
 def test_a_refit_that_did_not_end_is_put_aside(tmp_path: Path, lose: tuple[str, ...], fitted_on: str) -> None:
     made = searched(tmp_path)
     made.worker.lose = lose
@@ -277,6 +281,7 @@ def test_a_refit_that_scores_worse_replaces_the_model_all_the_same(tmp_path: Pat
     assert made.finish().held_out["score"] < 0.9999
 
 
+@pytest.mark.exam
 def test_a_wish_to_stop_does_not_stop_the_refit(tmp_path: Path) -> None:
     made = searched(tmp_path)
     (made.course.folder.scratch / "stop").touch()
@@ -291,6 +296,7 @@ def test_a_small_table_has_one_refit_and_a_corrected_score(tmp_path: Path) -> No
     assert found.measured(0.5, [0.4, 0.6]).held_out["interval"] == [0.4, 0.6]
 
 
+@pytest.mark.exam
 def test_a_family_that_is_lost_costs_its_lease_and_no_more(tmp_path: Path) -> None:
     made = searched(tmp_path, trials=9, families="lightgbm,linear", lose=("lightgbm",))
     lost = [outcome for outcome in made.desk.outcomes() if outcome.trial.family == "lightgbm"]
@@ -298,6 +304,7 @@ def test_a_family_that_is_lost_costs_its_lease_and_no_more(tmp_path: Path) -> No
     assert made.desk.best().trial.family == "linear"
 
 
+@pytest.mark.exam
 def test_a_parent_stands_for_itself_where_its_promotion_was_judged_on_other_rows(tmp_path: Path) -> None:
     made = searched(tmp_path, trials=3)
     first, second = made.desk.outcomes()[1:3]
@@ -321,6 +328,7 @@ def test_a_parent_stands_for_itself_where_its_promotion_was_judged_on_other_rows
     assert seen == [[one, "t009"], *[[one, other]] * 2], "and never the constant"
 
 
+@pytest.mark.exam
 def test_a_score_that_the_held_out_rows_do_not_define_comes_from_the_folds(tmp_path: Path) -> None:
     table = columns(1500)
     table["left"] = ["yes" if number < 6 else "no" for number in range(1500)]

@@ -67,6 +67,7 @@ def test_it_says_what_a_bench_at_home_says(away: tuple[Any, AwayBench, ByHand]) 
     assert not (there.scratch / "sealed" / "t001").exists(), "it lies at home now"
 
 
+@pytest.mark.exam
 def test_folds_are_brought_home_one_by_one_and_taken_along_by_the_next(away: tuple[Any, AwayBench, ByHand]) -> None:
     here, there, post = away
     there.run(task("linear", {"C": 0.5}), lease(there))

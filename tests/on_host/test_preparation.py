@@ -18,6 +18,7 @@ from lepton_ray.on_host.telling import data_facts, sentences_of
 from lepton_ray.table.column_plan import Reason
 from lepton_ray.table.passes import Count, InMemory, LookAt, Rows
 from lepton_ray.table.schema import Kind, Task
+from tests.examples import one_in
 from tests.on_host.rows import Columns, columns, spec, write
 
 KEPT = {"drop": "row,value"}
@@ -156,7 +157,9 @@ def test_a_rare_class_is_always_learned_from(tmp_path: Path, rare: int) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"target": "level", "drop": "row,value,left"}, {"group": "city"}, {"drop": "row,value,level,height,age"}],
+    one_in(
+        3, [{"target": "level", "drop": "row,value,left"}, {"group": "city"}, {"drop": "row,value,level,height,age"}]
+    ),
     ids=["a number", "large groups", "equal rows"],
 )
 def test_what_is_no_rare_class_of_single_rows_is_left_to_chance(tmp_path: Path, options: dict[str, str]) -> None:
@@ -189,7 +192,7 @@ def numbered_twins(rows: int = 700) -> Columns:
     return table | {"row": [f"r{number}" for number in range(2 * rows)]}
 
 
-@pytest.mark.parametrize("rows", [700, 300])
+@pytest.mark.parametrize("rows", one_in(2, [700, 300]))
 def test_rows_that_differ_in_what_is_left_out_are_on_one_side_and_in_one_fold(tmp_path: Path, rows: int) -> None:
     table = numbered_twins(rows) | {"late": ["yes" if left == "yes" else "" for left in numbered_twins(rows)["left"]]}
     table["late"][::2] = table["left"][::2]  # a leak, half of the time in another word: it tells some twins apart
@@ -212,6 +215,7 @@ def plan_file(place: Path, made: Prepared) -> Path:
     return path
 
 
+@pytest.mark.exam
 def test_a_table_that_its_plan_makes_no_rows_equal_in_is_split_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +248,9 @@ def share_foretold_by_the_nearest(found: Prepared) -> float:
     return float(KNeighborsClassifier(1).fit(*dev).score(*held))
 
 
-@pytest.mark.parametrize("width, rows, tested", [(5, 400, False), (1, 400, False), (2, 300, False), (2, 400, True)])
+@pytest.mark.parametrize(
+    "width, rows, tested", one_in(4, [(5, 400, False), (1, 400, False), (2, 300, False), (2, 400, True)])
+)
 def test_copies_under_new_names_foretell_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, rows: int, tested: bool
 ) -> None:
@@ -268,6 +274,7 @@ def test_rows_of_few_columns_are_equal_by_chance_and_stay_where_they_are(tmp_pat
     assert len(judged) > 150 and judged <= learned
 
 
+@pytest.mark.exam
 def test_rows_of_a_large_table_that_differ_in_their_number_alone_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +398,7 @@ def test_ragged_rows_are_counted(tmp_path: Path) -> None:
     assert [row.text for row in found.source.rejected.rows] == ["1,2,3", "4,5,6,7,8,9,10"]
 
 
+@pytest.mark.exam
 def test_a_table_that_ships_is_named(tmp_path: Path) -> None:
     found = prepare(spec(tmp_path, table="builtin:breast_cancer", target="diagnosis"))
     assert found.source.name == "breast_cancer" and found.rows == 569

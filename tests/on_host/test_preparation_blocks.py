@@ -115,6 +115,7 @@ def test_one_block_or_many(path: Path, options: dict[str, object]) -> None:
     assert whole.note is None and (whole.held is not None)
 
 
+@pytest.mark.exam
 def test_rows_that_their_plan_makes_equal_are_on_one_side_from_one_block_or_many(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     raw = table(1000).select(["x", "note", "churn"]).append_column("z", pa.array(rng.normal(size=1050).astype(str)))
@@ -144,6 +145,7 @@ def test_a_good_guess_spares_a_pass_and_a_bad_one_costs_none(path: Path) -> None
         assert blocks.passes == passes
 
 
+@pytest.mark.exam
 def test_few_rows_are_cross_validated_from_many_blocks(tmp_path: Path) -> None:
     pv.write_csv(table(700), tmp_path / "t.csv")
     spec = RunSpec.from_options({"table": str(tmp_path / "t.csv"), "target": "churn"})

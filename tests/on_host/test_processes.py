@@ -147,6 +147,7 @@ import signal; signal.pause()
     processes.reap([child])
 
 
+@pytest.mark.exam
 def test_a_look_at_300_processes_is_fast(run_id: str) -> None:
     source = """
 import os, signal

@@ -70,6 +70,7 @@ def test_a_folder_in_the_way_is_never_overwritten(first: Bundle, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [tmp_path / "there"]
 
 
+@pytest.mark.exam
 def test_rows_that_weigh_nothing_are_no_rows(tmp_path: Path) -> None:
     table = raw_table().append_column("weight", pa.array(["1"] * 240))
     plan = make_plan(profile_block(table), target="leaves", drop=("level", "value"), weight="weight")

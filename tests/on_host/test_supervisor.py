@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from lepton_ray.money.duration import duration_text
 from lepton_ray.money.ledger import Ledger
 from lepton_ray.on_host import broken, processes
 from lepton_ray.on_host.pulse import Pulse
 from lepton_ray.on_host.supervisor import ECHO_SECONDS
 from tests.on_host import supervised
-from tests.on_host.supervised import MARGIN, Run, check_handed_over, check_nothing_is_left, check_within_its_wall
+from tests.on_host.supervised import MARGIN, Run, check_handed_over, check_nothing_is_left
 from tests.outside import Done, check_nobody_is_left, text_of, until
 
 HEIR_SECONDS = 5.0
@@ -28,21 +27,19 @@ KEYS = (
     "run bundle task metric score score_interval baseline_score believed_score spent_usd budget_usd wall_seconds"
     " deadline_seconds trials stopped_because report endpoint left_out onnx"
 ).split()
-WATCHED = ("hoard", "daemon_and_hang")
-UNWATCHED = ("gil", "daemon", "driver stopped", "driver's daemon")
-ENDS = ("fail True", "exit:1 True", "signal:9 True", "done False")
+WATCHED = ("daemon_and_hang",)
+UNWATCHED = ("gil", "driver stopped")
+ENDS = ("fail True", "signal:9 True")
 """A part of them; the others: test_supervisor_more.py."""
 ALONE: dict[str, dict[str, Any]] = {
     **{f"unwatched {name}": supervised.UNWATCHED[name] for name in UNWATCHED},
     "never arms": {"arm": False, "seal": False, "end": "sleep", "flags": ("--json", "--deadline", "4s")},
-    "no model": {"seal": False, "end": "sleep", "notes": 1},
     **{f"watched {name}": supervised.WATCHED[name] for name in WATCHED},
     **{name: supervised.ENDS[name].scenario for name in ENDS},
     "json": {},
     "plain": {"flags": (), "json": False},
     "nothing to do": {"arm": False, "seal": False, "end": "exit:0"},
     "endpoint exit": {"end": "serve-and:exit=0"},
-    "endpoint killed": {"end": "serve-and:signal=9"},
 }
 """Scenarios that need nobody: those that wait for their wall come first."""
 
@@ -70,7 +67,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 def test_the_supervisor_loads_the_standard_library_alone() -> None:
     source = """
 import sys
-from importlib.metadata import packages_distributions
 before = set(sys.modules)
 import lepton_ray.__main__, lepton_ray.on_host.supervisor
 tops = {name.partition(".")[0] for name in set(sys.modules) - before}
@@ -143,6 +139,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing(start) -> None:
     assert bystander.wait() == -signal.SIGKILL
 
 
+@pytest.mark.process
 def test_a_parent_that_ends_is_a_wish_to_stop(start) -> None:
     run = start(end="polite", flags=("--json", "--until-eof"), stdin=subprocess.PIPE)
     run.wait_for("sleeping")
@@ -160,6 +157,7 @@ def test_an_endpoint_without_a_run_is_announced_and_ended(start) -> None:
     assert "The endpoint served for" in done.err and not (run.folder / "scratch").exists()
 
 
+@pytest.mark.exam
 def test_an_endpoint_that_is_stopped_before_it_is_up(start) -> None:
     run = start(arm=False, seal=False, end="service-never", flags=())
     run.wait_for("sleeping")
@@ -200,16 +198,6 @@ def test_without_json_there_is_a_plain_summary(alone) -> None:
     assert re.search(r"spent +\$0\.0000\d+ of \$0\.002", done.out)
 
 
-def test_no_model_before_the_wall_is_a_matter_of_money(alone) -> None:
-    run, done = alone["no model"].result()
-    assert done.code == 4
-    check_within_its_wall(run, done)
-    assert done.result.keys() == {"error", "hint", "exit_code"} and done.result["exit_code"] == 4
-    assert f"deadline ended after {duration_text(run.wall)}" in done.result["error"]
-    check_nothing_is_left(run)
-    assert run.file("receipt.json")["closed"]
-
-
 def test_a_driver_that_never_arms_meets_the_provisional_wall(alone) -> None:
     _, done = alone["never arms"].result()
     assert done.code == 4 and 4.0 - MARGIN <= done.seconds <= 4.0
@@ -226,12 +214,8 @@ def test_a_run_that_had_nothing_to_do_says_nothing(alone) -> None:
     assert (done.code, done.out) == (0, "")
 
 
-@pytest.mark.parametrize("name, code", [("endpoint exit", 0), ("endpoint killed", 7)])
-def test_an_endpoint_that_ends_by_itself(alone, name: str, code: int) -> None:
-    _, done = alone[name].result()
-    assert done.code == code
-    assert done.result["endpoint"] == "http://127.0.0.1:1"
-    assert ("SIGKILL" in done.err) == (code == 7)
+def test_an_endpoint_that_ends_by_itself(alone) -> None:
+    supervised.check_its_endpoint_ended(*alone["endpoint exit"].result(), code=0)
 
 
 @pytest.mark.parametrize("trial", WATCHED)
@@ -265,5 +249,5 @@ def test_a_driver_that_died_leaves_books_that_can_be_taken_up(alone) -> None:
     run, done = alone["signal:9 True"].result()
     ledger = Ledger.open(run.folder / "ledger.jsonl")
     assert ledger.closed and broken.can_go_on(ledger) and f"lepton resume {run.id}" in done.result["stopped_because"]
-    for ended in ("json", "plain", "unwatched gil", "endpoint killed", "fail True"):
+    for ended in ("json", "plain", "unwatched gil", "endpoint exit", "fail True"):
         assert not broken.can_go_on(Ledger.open(alone[ended].result()[0].folder / "ledger.jsonl")), ended

@@ -24,6 +24,7 @@ def warm(bundle: Path | None, **options: Any) -> Warm | None:
     return Warm.of(replace(spec(Path("t.csv"), **options), warm_start=None if bundle is None else str(bundle)))
 
 
+@pytest.mark.exam
 def test_the_configurations_are_those_that_the_search_gave_out_not_what_the_fit_made_of_them(tmp_path: Path) -> None:
     made = searched(tmp_path, trials=5, families="linear,lightgbm")
     made.finish(members=3)

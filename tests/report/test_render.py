@@ -16,6 +16,7 @@ from lepton_ray.report.facts import DataFacts, How, Measurement, ReportFacts, Sp
 from lepton_ray.report.predictions import Predictions
 from lepton_ray.report.render import FOLDER, render
 from lepton_ray.report.settle import settle
+from tests.examples import one_in
 from tests.report.report_example import binary_facts, receipt_of, regression_facts, search
 
 HOSTILE = "</script><img src=x onerror=alert(1)>$\\frac{<!--receipt-->\x00\u202e\ud800\n&amp;\"'{{ 7*7 }}"
@@ -216,12 +217,14 @@ def test_a_run_with_nothing_but_the_constant_says_so() -> None:
         assert said in text, said
 
 
+@pytest.mark.exam
 def test_a_model_that_is_no_better_is_not_praised(binary: ReportFacts) -> None:
     poor = Measurement("roc_auc", True, 0.52, 0.44, 0.6, 0.5, "held_out", 60)
     text = read(render(replace(binary, measurement=poor))).text
     assert "No model was found that clearly predicts" in text and "not clearly better" in text
 
 
+@pytest.mark.exam
 @pytest.mark.parametrize("only", [0, 1])
 def test_one_class_among_the_rows_kept_apart(binary: ReportFacts, only: int) -> None:
     assert binary.held_out
@@ -230,7 +233,7 @@ def test_one_class_among_the_rows_kept_apart(binary: ReportFacts, only: int) -> 
     assert f"Every row kept apart is “{binary.classes[only]}”" in read(render(facts)).text
 
 
-@pytest.mark.parametrize("rows", [0, *(pytest.param(rows, marks=pytest.mark.exam) for rows in (1, 9)), 10])
+@pytest.mark.parametrize("rows", one_in(4, [9, 0, 1, 10]))
 def test_few_rows(binary: ReportFacts, regression: ReportFacts, rows: int) -> None:
     for facts in (binary, regression):
         assert facts.held_out
@@ -256,6 +259,7 @@ def test_odd_numbers(regression: ReportFacts) -> None:
         read(render(replace(regression, trials=trials)))
 
 
+@pytest.mark.exam
 @pytest.mark.parametrize("classes", [12, 40])
 def test_many_classes(binary: ReportFacts, classes: int) -> None:
     draw = np.random.default_rng(3)
@@ -315,7 +319,9 @@ def test_colours_can_be_told_from_the_paper_in_both_schemes() -> None:
 
 @pytest.mark.parametrize(
     ("bound", "called"),
-    [(0.2, "is called “malignant” from a probability of 20.0 % up"), (0.0, "Every row is"), (2.0, "No row is")],
+    one_in(
+        3, [(0.2, "is called “malignant” from a probability of 20.0 % up"), (0.0, "Every row is"), (2.0, "No row is")]
+    ),
 )
 def test_the_counts_are_those_of_the_bundle_and_say_who_chose_its_threshold(
     binary: ReportFacts, bound: float, called: str
@@ -334,12 +340,14 @@ def test_the_counts_are_those_of_the_bundle_and_say_who_chose_its_threshold(
     ]
 
 
+@pytest.mark.exam
 def test_a_threshold_chosen_on_the_rows_that_are_counted_says_so(binary: ReportFacts) -> None:
     assert binary.measurement is not None
     alone = replace(binary, threshold=0.2, measurement=replace(binary.measurement, how="cross_validation"))
     assert f"{CHOSEN} these same rows, so expect a little less" in words_of(alone)
 
 
+@pytest.mark.exam
 def test_a_threshold_that_nobody_chose(binary: ReportFacts) -> None:
     plain = words_of(replace(binary, threshold=0.5))
     assert CHOSEN not in plain and "likelier class counts" not in plain and "from a probability of 50.0 % up." in plain

@@ -40,6 +40,7 @@ def test_the_best_of_noise_looks_good_and_is_not() -> None:
     assert all(seen < told for seen, told in zip(seen_through, naive, strict=True))
 
 
+@pytest.mark.exam
 def test_a_model_that_knows_keeps_its_score() -> None:
     rng = np.random.default_rng(0)
     y, models = noise(rng, 300, 10)
@@ -85,6 +86,7 @@ def test_a_constant_is_at_chance_although_each_fold_has_its_own() -> None:
     assert found is not None and found.score == 0.5
 
 
+@pytest.mark.exam
 def test_many_configurations_are_compared_in_fewer_repeats() -> None:
     rng, counted = np.random.default_rng(5), []
     metric = replace(RMSE, formula=lambda y, told, weight: counted.append(1) or float(np.mean(told)))

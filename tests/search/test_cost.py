@@ -90,6 +90,7 @@ def test_a_promotion_takes_what_its_parent_took_beside_the_law(prior: CostPrior)
     assert model.quantile("trees", large, 0.5, Kin(replace(small, fits=3), 3 * usual)) == pytest.approx(expected)
 
 
+@pytest.mark.exam
 def test_how_alike_promotions_are_is_mined() -> None:
     rng = np.random.default_rng(0)
 

@@ -64,6 +64,7 @@ def test_a_regression_takes_no_order_of_classes() -> None:
     assert order(both, 1000, 2) == [0]
 
 
+@pytest.mark.exam
 def test_mining_twice_gives_the_same() -> None:
     tables = small_tables()
     assert mine_portfolio(tables, {}).to_dict() == mine_portfolio(tables[::-1], {}).to_dict()

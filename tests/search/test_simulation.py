@@ -14,6 +14,7 @@ from lepton_ray.search.priors import shipped_priors
 from lepton_ray.search.records import Config, RecordedTable, recorded_tables
 from lepton_ray.search.simulation import Node, Story, World, desk_over, simulate
 from lepton_ray.search.trial import DONE, PARTIAL
+from tests.examples import one_in
 from tests.search.recording import facts, record, small_tables
 
 CENT = Node(Dollars(10_000))
@@ -52,7 +53,7 @@ def ours(table: RecordedTable, world: World, *, wall: float = 3600.0, seed: int 
     )
 
 
-@pytest.mark.parametrize("search", [asha, ours])
+@pytest.mark.parametrize("search", one_in(2, [asha, ours]))
 def test_the_same_seed_gives_the_same_story(search: object) -> None:
     table = made()
     world = World((CENT, Node(Dollars(3_000), spot=True)), hazard=60.0)
@@ -88,6 +89,7 @@ def test_the_first_of_a_rung_goes_on_and_the_last_rung_ends() -> None:
     assert not halving.goes_on("a", 1, 0.1)
 
 
+@pytest.mark.exam
 def test_a_search_with_money_to_spare_comes_to_all_that_was_recorded() -> None:
     table = made(150)
     listed = space_of(table)[:5]
@@ -112,7 +114,7 @@ def test_our_search_ends_by_itself_and_keeps_the_best() -> None:
     assert story.spend_to_reach(0.0, table, ONE) is None
 
 
-@pytest.mark.parametrize("wall", [12.0, 60.0, 300.0])
+@pytest.mark.parametrize("wall", one_in(3, [12.0, 60.0, 300.0]))
 @pytest.mark.parametrize("workers", [1, 4])
 def test_no_search_goes_beyond_its_wall(wall: float, workers: int) -> None:
     story = ours(made(), World((CENT,) * workers), wall=wall)

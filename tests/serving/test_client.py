@@ -215,6 +215,7 @@ def test_an_answer_of_another_length_is_no_prediction() -> None:
         client.predict([{"a": 1}, {"a": 2}])
 
 
+@pytest.mark.exam
 def test_a_server_that_says_nothing_ends_the_call_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as wire:
         client = Client(f"http://127.0.0.1:{wire.getsockname()[1]}", timeout=0.3)

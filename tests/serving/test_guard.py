@@ -250,6 +250,7 @@ def test_a_caller_who_leaves_gives_up_the_place() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.exam
 def test_bodies_that_do_not_come_take_no_turn_and_are_bounded_too() -> None:
     async def main() -> None:
         app = app_behind(Guard(Limits(work=1, queue=3, read=0.3)))

@@ -13,9 +13,16 @@ from lepton_ray.serving.app import build_app
 from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.keys import KeyFile, KeyRing
 from lepton_ray.serving.limits import Limits
+from tests.examples import one_in
 from tests.sealed import ROW, seal
 from tests.serving.asking import Clock, listening
-from tests.serving.malformed import ALL, READ_SECONDS, Malformed, send, whole
+from tests.serving.malformed import ALL, BODIES, READ_SECONDS, STALL, Malformed, send, whole
+
+STALLED = [name for name, malformed in ALL.items() if STALL in malformed.pieces]
+"""Each takes as long as a body is waited for."""
+WAITING, QUICK = one_in(len(STALLED), STALLED), [name for name in ALL if name not in {*STALLED, *BODIES}]
+REST = one_in(4, BODIES)
+"""What is wrong in them, test_app.py asks within this process."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ def right(served: Served) -> Any:
     return json.loads(heard.body)["predictions"]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", WAITING + QUICK + REST)
 def test_what_is_malformed_is_refused_in_words_and_the_next_is_answered(served: Served, name: str) -> None:
     malformed = ALL[name]
     heard = send(served.port, malformed, served.key)

@@ -59,6 +59,7 @@ def test_every_field_has_a_label(sealed: dict[str, Bundle]) -> None:
         assert f'<label for="f{number}"><bdi>{name}</bdi></label>' in html and f'id="f{number}"' in html
 
 
+@pytest.mark.process
 @needs_chromium
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_the_form_predicts_what_predict_says(sealed: dict[str, Bundle], tab: Tab, task: str) -> None:
@@ -80,6 +81,7 @@ def test_the_form_predicts_what_predict_says(sealed: dict[str, Bundle], tab: Tab
         assert not tab.faults()
 
 
+@pytest.mark.process
 @needs_chromium
 def test_the_keyboard_alone_is_enough_and_unknown_is_null(sealed: dict[str, Bundle], tab: Tab) -> None:
     with served(build_app(sealed["binary"], "churn", STANDING)) as url:
@@ -99,6 +101,7 @@ def test_the_keyboard_alone_is_enough_and_unknown_is_null(sealed: dict[str, Bund
         assert tab.value("document.getElementById('prediction').innerText") == nothing["prediction"]
 
 
+@pytest.mark.process
 @needs_chromium
 def test_a_key_is_sent_as_bearer_and_a_refusal_is_told(sealed: dict[str, Bundle], tab: Tab) -> None:
     with served(build_app(sealed["binary"], "churn", STANDING)) as url:
@@ -118,6 +121,7 @@ def test_a_key_is_sent_as_bearer_and_a_refusal_is_told(sealed: dict[str, Bundle]
         assert "`joined`" in tab.value("document.getElementById('fault').innerText")
 
 
+@pytest.mark.process
 @needs_chromium
 def test_where_nothing_differs_the_page_says_so(tmp_path: Path, tab: Tab) -> None:
     bare = seal(tmp_path / "bare", margins=None, example=ROW)
@@ -127,6 +131,7 @@ def test_where_nothing_differs_the_page_says_so(tmp_path: Path, tab: Tab) -> Non
         assert "no column adds or takes" in tab.value("document.getElementById('why').innerText")
 
 
+@pytest.mark.process
 @needs_chromium
 def test_live_figures_are_those_of_the_metrics(sealed: dict[str, Bundle], tab: Tab) -> None:
     with served(build_app(sealed["binary"], "churn", STANDING)) as url:
@@ -140,6 +145,7 @@ def test_live_figures_are_those_of_the_metrics(sealed: dict[str, Bundle], tab: T
         assert tab.value("document.getElementById('live-per').textContent").startswith("$")
 
 
+@pytest.mark.process
 @needs_chromium
 def test_live_figures_add_up_the_replicas_that_answered(sealed: dict[str, Bundle], tab: Tab) -> None:
     apps = [build_app(sealed["binary"], "churn", Standing(name, STANDING.per_hour)) for name in ("a", "b")]
@@ -157,6 +163,7 @@ def test_live_figures_add_up_the_replicas_that_answered(sealed: dict[str, Bundle
         assert tab.value("document.getElementById('live-rows').textContent").startswith("8 rows")
 
 
+@pytest.mark.process
 @needs_chromium
 def test_no_width_needs_scrolling_aside(sealed: dict[str, Bundle], tab: Tab) -> None:
     with served(build_app(sealed["multiclass"], "churn", STANDING)) as url:
@@ -171,6 +178,7 @@ def test_no_width_needs_scrolling_aside(sealed: dict[str, Bundle], tab: Tab) -> 
         assert tab.value("getComputedStyle(document.body).backgroundColor") != dark
 
 
+@pytest.mark.process
 @needs_chromium
 def test_a_hostile_column_stays_text(tmp_path: Path, tab: Tab) -> None:
     strange = {"city": "</script><img src=x onerror=window.hacked=1>", "note": "\u202e</textarea>"}

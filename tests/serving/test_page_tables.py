@@ -20,7 +20,7 @@ from lepton_ray.table.source import open_source
 from tests.browser import Tab, ask, needs_chromium, open_browser, served
 from tests.sealed import fitted
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.process]
 SHARED = os.environ.get("LEPTON_SHARED_DATA", "")
 REAL = [pytest.mark.real, pytest.mark.skipif(not SHARED, reason="LEPTON_SHARED_DATA is not set")]
 TABLES = [

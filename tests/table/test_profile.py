@@ -58,6 +58,7 @@ def test_any_partition_in_any_order_gives_the_same_profile(
     assert profiles[0].to_dict() == whole.to_dict()
 
 
+@pytest.mark.exam
 def test_partition_does_not_matter_beyond_the_bounds_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "ROWS_SIZE", 1000)
     rng = np.random.default_rng(0)

@@ -90,6 +90,7 @@ def test_open_quote_in_the_last_column_swallows_nothing(tmp_path: Path) -> None:
     assert [row.text for row in source.rejected.rows] == ['7,"open']
 
 
+@pytest.mark.exam
 def test_long_file_with_late_latin_byte_in_blocks(tmp_path: Path) -> None:
     text = "a,b\n" + "".join(f"{i},{'x' * 90}\n" for i in range(200_000)) + "1,é\n"
     source = written(tmp_path, text.encode("latin-1"))
@@ -129,6 +130,7 @@ def test_files_that_disagree_about_types_become_text(tmp_path: Path) -> None:
     assert open_source(tmp_path).read().to_pydict() == {"a": ["1", "2", "x", "3"], "b": ["1", "2.5", "1", "2"]}
 
 
+@pytest.mark.exam
 def test_json_lines_that_mix_types(tmp_path: Path) -> None:
     lines = ['{"a": 1, "b": "x"}', '{"a": "two"}', "not json", '{"a":' * 100_000, '{"a": 98765432109876543210}']
     (tmp_path / "t.jsonl").write_text("".join(line + "\n" for line in lines))

@@ -40,6 +40,7 @@ def times(days: list[str]) -> np.ndarray:
     return splitting.times_by(splitting.time_plan(profile_column("d", block.column("d"))), block)
 
 
+@pytest.mark.process
 def test_keys_are_pinned_and_the_same_in_another_process() -> None:
     code = (
         "import pyarrow as pa; from lepton_ray.table.hashing import hash_rows;"

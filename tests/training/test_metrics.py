@@ -13,7 +13,7 @@ from lepton_ray.report import wording
 from lepton_ray.table import target
 from lepton_ray.table.schema import Task
 from lepton_ray.training.metrics import METRICS, bootstrap_interval, default_metric, metric_named
-from tests.examples import examples
+from tests.examples import examples, one_in
 
 scores = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]) | st.floats(0.0, 1.0)
 weights = st.sampled_from([0.5, 1.0, 2.0, 3.25])
@@ -38,7 +38,7 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("name", one_in(3, BINARY))
 @examples(60)
 @given(rows=st.lists(st.tuples(st.integers(0, 1), scores, weights), min_size=2, max_size=40))
 def test_two_classes_as_scikit_learn(name, rows) -> None:
@@ -52,7 +52,7 @@ def test_two_classes_as_scikit_learn(name, rows) -> None:
     assert ours == pytest.approx(told, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", one_in(3, VALUES))
 @examples(60)
 @given(rows=st.lists(st.tuples(values, values, weights), min_size=2, max_size=40))
 def test_values_as_scikit_learn(name, rows) -> None:
@@ -64,6 +64,7 @@ def test_values_as_scikit_learn(name, rows) -> None:
     )
 
 
+@pytest.mark.exam
 @examples(40)
 @given(seed=st.integers(0, 10**6))
 def test_three_classes_as_scikit_learn(seed: int) -> None:
@@ -119,6 +120,7 @@ def test_an_unknown_or_unfitting_metric_is_refused_with_the_fitting_ones() -> No
         metric_named("roc_auc", Task.REGRESSION)
 
 
+@pytest.mark.exam
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(60):
