@@ -17,7 +17,9 @@ from swagger_ui_bundle import swagger_ui_path
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.contributions import Explainer
 from lepton_ray.serving.guard import Guard
-from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
+from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes, spoken
+from lepton_ray.serving.limits import Limits
+from lepton_ray.serving.media import Spoken, read_rows, write_answer
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.openapi import DATATYPES, document
 from lepton_ray.serving.page import DOCS_START, docs_page, index_page
@@ -28,7 +30,6 @@ from lepton_ray.serving.schema import (
     dump,
     encode_explanations,
     encode_infer,
-    encode_rows,
     parse_json,
     refuse_unreadable,
 )
@@ -42,7 +43,7 @@ def build_app(bundle: Bundle, name: str = "model", standing: Standing = UNKNOWN,
     """The app that serves ``bundle`` under the model name ``name``, behind this guard or one with the usual limits."""
     guard, metrics = guard or Guard(), Metrics(name, bundle.id, standing)
     explainer = Explainer.of(bundle, np.random.default_rng(0))
-    endpoint = _Endpoint(bundle, checked_name(name), metrics, explainer, standing, guard.limits.rows)
+    endpoint = _Endpoint(bundle, checked_name(name), metrics, explainer, standing, guard.limits, guard.keyed)
     return app_of(endpoint.routes(), endpoint.metrics, guide="/docs", guard=guard)
 
 
@@ -53,14 +54,17 @@ class _Endpoint:
     metrics: Metrics
     explainer: Explainer
     standing: Standing
-    rows: int
+    limits: Limits
+    keyed: bool
 
     def routes(self) -> list[Route]:
         return [
             Route("/", self.index),
-            *protocol_routes(self.name, self.metadata(), self.metrics, predict=self.predict, infer=self.infer),
+            *protocol_routes(
+                self.name, self.metadata(), self.metrics, predict=spoken(self.predict), infer=answered(self.infer)
+            ),
             Route("/explain", answered(self.explain, alone=True), methods=["POST"]),
-            Route("/openapi.json", constant(dump(document(self.bundle.manifest, self.name)))),
+            Route("/openapi.json", constant(dump(document(self.bundle.manifest, self.name, keyed=self.keyed)))),
             Route("/docs", constant(docs_page(self.name).encode(), "text/html; charset=utf-8")),
             Route("/docs/start.js", constant(DOCS_START.encode(), "text/javascript")),
             *(Route(f"/docs/{file}", _asset(file, kind)) for file, kind in _ASSETS.items()),
@@ -82,9 +86,9 @@ class _Endpoint:
             ],
         }
 
-    def predict(self, body: bytes) -> bytes:
-        block = decode_rows(parse_json(body), self.bundle.schema, self.rows)
-        return encode_rows(self._answer(block), self.name, self.bundle.id)
+    def predict(self, body: bytes, said: Spoken) -> bytes:
+        block = read_rows(body, said, self.bundle.plan, self.limits)
+        return write_answer(self._answer(block), said.answer, self.name, self.bundle.id)
 
     def explain(self, body: bytes) -> bytes:
         block = decode_rows(parse_json(body), self.bundle.schema, MAX_EXPLAINED)
@@ -93,7 +97,7 @@ class _Endpoint:
         return encode_explanations(self._said(clean), why, self.explainer.scale, self.name, self.bundle.id)
 
     def infer(self, body: bytes) -> bytes:
-        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs, self.rows)
+        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs, self.limits.rows)
         return encode_infer(self._answer(request.block), request, self.name, self.bundle.id[:12])
 
     def _answer(self, block: pa.Table) -> pa.Table:

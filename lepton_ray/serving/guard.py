@@ -107,6 +107,11 @@ class Guard:
         self._most = self.limits.work + self.limits.queue
         self._reading = 0
 
+    @property
+    def keyed(self) -> bool:
+        """Whether whoever asks needs a key."""
+        return self._ring is not None
+
     def wrap(self, app: ASGIApp, route_of: Callable[[str], str]) -> ASGIApp:
         """The app behind this guard; ``route_of`` gives the route that the log names for a path."""
 

@@ -3,12 +3,16 @@
 Version 3.0.3, which the Swagger UI that is shipped with the package understands.
 """
 
+import csv
+import io
 from collections.abc import Mapping
 from typing import Any
 
 from lepton_ray import __version__
 from lepton_ray.bundle.contributions import LOG_ODDS, VALUE
 from lepton_ray.bundle.manifest import Manifest
+from lepton_ray.serving.guard import OPEN
+from lepton_ray.serving.media import ARROW, CSV
 from lepton_ray.serving.schema import MAX_EXPLAINED, MAX_ROWS
 from lepton_ray.table.schema import Kind, Task
 
@@ -25,19 +29,35 @@ _CELL: Mapping[Kind, Json] = {
 }
 
 
-def document(manifest: Manifest, name: str) -> Json:
-    """The whole document for one model."""
+_KEYS: Mapping[str, Json] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "a key as `lepton keys add` printed it"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key"},
+}
+_LENIENT: Json = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string", "enum": ["handling=lenient"]},
+    "description": "of CSV and Arrow: ignore columns that the model has never met, instead of refusing them",
+}
+
+
+def document(manifest: Manifest, name: str, *, keyed: bool = False) -> Json:
+    """The whole document for one model; ``keyed``: whoever asks needs a key."""
     model = f"/v2/models/{name}"
-    return {
+    whole: Json = {
         "openapi": "3.0.3",
         "info": {
             "title": f"{name}: predicts {manifest.problem.target}",
             "version": __version__,
-            "description": "A model made by lepton_ray. `POST /predict` takes JSON rows; "
+            "description": "A model made by lepton_ray. `POST /predict` takes JSON rows, CSV and Arrow; "
             "the routes under `/v2` speak the Open Inference Protocol.",
         },
         "paths": {
-            "/predict": {"post": _post("Predict JSON rows", "Rows", "Predictions", _one_row(manifest), "rows")},
+            "/predict": {
+                "post": _in_every_form(
+                    _post("Predict rows", "Rows", "Predictions", _one_row(manifest), "rows"), manifest
+                )
+            },
             "/explain": {
                 "post": _post("What each column contributes", "FewRows", "Explanations", _one_row(manifest), "rows")
             },
@@ -55,6 +75,12 @@ def document(manifest: Manifest, name: str) -> Json:
         },
         "components": {"schemas": _schemas(manifest)},
     }
+    if keyed:
+        whole["components"]["securitySchemes"] = _KEYS
+        whole["security"] = [{name: []} for name in _KEYS]
+        for path in OPEN:
+            whole["paths"][path]["get"]["security"] = []
+    return whole
 
 
 def _schemas(manifest: Manifest) -> Json:
@@ -141,12 +167,29 @@ def _post(summary: str, body: str, answer: str, example: Json, tag: str) -> Json
     }
 
 
+def _in_every_form(post: Json, manifest: Manifest) -> Json:
+    """A post of rows that takes them as CSV and as an Arrow stream too, and answers so where ``Accept`` asks for it."""
+    arrow = {"schema": {"type": "string", "format": "binary"}}
+    text = {"schema": {"type": "string", "description": "the columns of Row, with a header line"}}
+    post["parameters"] = [_LENIENT]
+    post["requestBody"]["content"] |= {CSV: text | {"example": _one_line(manifest)}, ARROW: arrow}
+    post["responses"]["200"]["content"] |= {CSV: {"schema": {"type": "string"}}, ARROW: arrow}
+    return post
+
+
 def _get(summary: str, tag: str) -> Json:
     return {"tags": [tag], "summary": summary, "responses": {"200": {"description": "Answered"}}}
 
 
 def _one_row(manifest: Manifest) -> Json:
     return {"rows": [dict(manifest.example)]}
+
+
+def _one_line(manifest: Manifest) -> str:
+    """The example row as CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerows([manifest.schema.names, [manifest.example.get(name) for name in manifest.schema.names]])
+    return text.getvalue()
 
 
 def _one_inference(manifest: Manifest) -> Json:

@@ -219,8 +219,13 @@ def refuse_strangers(tensors: Mapping[str, tuple[str, Any]], names: Collection[s
     """Refuse a tensor that the model has no column for: it is one that the caller takes for another."""
     for name, (where, _) in tensors.items():
         if name not in names:
-            near = get_close_matches(name, names, n=1)
-            raise Refusal(422, f"{where} is no input of this model{f'; it has `{near[0]}`' if near else ''}.")
+            raise Refusal(422, f"{where} is no input of this model{near_to(name, names)}.")
+
+
+def near_to(name: str, names: Collection[str]) -> str:
+    """Which of these names may have been meant, as the end of a sentence; may be empty."""
+    near = get_close_matches(name, names, n=1)
+    return f"; it has `{near[0]}`" if near else ""
 
 
 def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str, most: int) -> pa.Array:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from lepton_ray.bundle.tensors import Input, TensorBundle
 from lepton_ray.errors import DataError
 from lepton_ray.serving.guard import Guard
-from lepton_ray.serving.http import app_of, checked_name, constant, protocol_routes
+from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.schema import (
     Inference,
@@ -51,7 +51,9 @@ class _Endpoint:
     rows: int
 
     def routes(self) -> list[Route]:
-        routes = protocol_routes(self.name, self.metadata(), self.metrics, predict=self.predict, infer=self.infer)
+        routes = protocol_routes(
+            self.name, self.metadata(), self.metrics, predict=answered(self.predict), infer=answered(self.infer)
+        )
         about = self.metadata() | {"example": {"rows": [dict(self.bundle.manifest.example)]}}
         about |= {"routes": [route.path for route in routes]}
         return [Route("/", constant(dump(about))), *routes]

@@ -205,7 +205,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     ),
     "inputs twice": (INFER, {"content": b'{"inputs": [], "inputs": []}', "headers": JSON}, 400, "'inputs' twice"),
     "endless number": ("/predict", {"content": b"[" + b"9" * 5000 + b"]", "headers": JSON}, 400, "not JSON"),
-    "other type": ("/predict", {"content": b"a=1", "headers": {"content-type": "text/csv"}}, 415, "content-type"),
+    "other type": ("/predict", {"content": b"a=1", "headers": {"content-type": "text/html"}}, 415, "content-type"),
     "compressed": ("/predict", {"content": b"x", "headers": JSON | {"content-encoding": "gzip"}}, 415, "encoding"),
     "too large": ("/predict", {"content": b" " * (MAX_BODY + 1), "headers": JSON}, 413, "larger"),
     "too many rows": ("/predict", {"json": [{}] * 10_001}, 413, "10001"),
