@@ -5,6 +5,7 @@ A wrong request is answered with a 4xx and ``{"error": …}`` that names the fie
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from lepton_ray.serving.schema import (
     decode_rows,
     dump,
     encode_explanations,
-    encode_infer,
+    inferred,
     parse_json,
     refuse_unreadable,
 )
@@ -60,11 +61,9 @@ class _Endpoint:
     def routes(self) -> list[Route]:
         return [
             Route("/", self.index),
-            *protocol_routes(
-                self.name, self.metadata(), self.metrics, predict=spoken(self.predict), infer=answered(self.infer)
-            ),
+            *protocol_routes(self.metadata(), self.metrics, predict=spoken(self.predict), infer=self.infer),
             Route("/explain", answered(self.explain, alone=True), methods=["POST"]),
-            Route("/openapi.json", constant(dump(document(self.bundle.manifest, self.name, keyed=self.keyed)))),
+            Route("/openapi.json", constant(dump(self._document()))),
             Route("/docs", constant(docs_page(self.name).encode(), "text/html; charset=utf-8")),
             Route("/docs/start.js", constant(DOCS_START.encode(), "text/javascript")),
             *(Route(f"/docs/{file}", _asset(file, kind)) for file, kind in _ASSETS.items()),
@@ -86,6 +85,9 @@ class _Endpoint:
             ],
         }
 
+    def _document(self) -> dict[str, Any]:
+        return document(self.bundle.manifest, self.name, version=self.bundle.id[:12], keyed=self.keyed)
+
     def predict(self, body: bytes, said: Spoken) -> bytes:
         block = read_rows(body, said, self.bundle.plan, self.limits)
         return write_answer(self._answer(block), said.answer, self.name, self.bundle.id)
@@ -96,9 +98,9 @@ class _Endpoint:
         why = self.explainer.explain(clean)
         return encode_explanations(self._said(clean), why, self.explainer.scale, self.name, self.bundle.id)
 
-    def infer(self, body: bytes) -> bytes:
-        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs, self.limits.rows)
-        return encode_infer(self._answer(request.block), request, self.name, self.bundle.id[:12])
+    def infer(self, given: Any) -> dict[str, Any]:
+        request = decode_infer(given, self.bundle.schema, self.bundle.manifest.outputs, self.limits.rows)
+        return inferred(self._answer(request.block), request, self.name, self.bundle.id[:12])
 
     def _answer(self, block: pa.Table) -> pa.Table:
         return self._said(self._clean(block))

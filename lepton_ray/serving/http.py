@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
@@ -28,12 +29,14 @@ from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.media import FORMS, JSON, JSON_ONLY, Spoken, spoken_in
 from lepton_ray.serving.metrics import CONTENT_TYPE, Metrics
 from lepton_ray.serving.page import CSP
-from lepton_ray.serving.schema import Refusal, dump
+from lepton_ray.serving.schema import Refusal, dump, parse_json
 
 MAX_BODY = Limits().body
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 Work = Callable[[bytes], bytes]
+Infer = Callable[[Any], dict[str, Any]]
+"""A request of the Open Inference Protocol as values of JSON, answered as such."""
 
 log = logging.getLogger("lepton_ray.serving")
 
@@ -50,19 +53,25 @@ def checked_name(name: str) -> str:
 
 
 def protocol_routes(
-    name: str, metadata: Mapping[str, object], metrics: Metrics, *, predict: "_Answered", infer: "_Answered"
+    metadata: Mapping[str, Any], metrics: Metrics, *, predict: "_Answered", infer: Infer
 ) -> list[Route]:
-    """The routes that every endpoint has: plain rows, Open Inference Protocol v2, and what was counted."""
-    model = f"/v2/models/{name}"
+    """The routes that every endpoint has: plain rows, Open Inference Protocol v2, and what was counted.
+
+    Args:
+        metadata: of the model, as the protocol tells it. infer: what answers a request of the protocol.
+    """
+    name = metadata["name"]
+    versioned = (f"/v2/models/{name}", *(f"/v2/models/{name}/versions/{one}" for one in metadata["versions"]))
+    infers = answered(lambda body: dump(infer(parse_json(body))))
 
     async def exposition(request: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     return [
         Route("/predict", predict, methods=["POST"]),
-        Route(f"{model}/infer", infer, methods=["POST"]),
-        Route(model, constant(dump(metadata))),
-        Route(f"{model}/ready", constant(dump({"name": name, "ready": True}))),
+        *(Route(f"{model}/infer", infers, methods=["POST"]) for model in versioned),
+        *(Route(model, constant(dump(metadata))) for model in versioned),
+        *(Route(f"{model}/ready", constant(dump({"name": name, "ready": True}))) for model in versioned),
         Route("/v2", constant(dump({"name": "lepton_ray", "version": __version__, "extensions": []}))),
         Route("/v2/health/live", constant(dump({"live": True}))),
         Route("/v2/health/ready", constant(dump({"live": True, "ready": True}))),

@@ -41,9 +41,13 @@ _LENIENT: Json = {
 }
 
 
-def document(manifest: Manifest, name: str, *, keyed: bool = False) -> Json:
-    """The whole document for one model; ``keyed``: whoever asks needs a key."""
-    model = f"/v2/models/{name}"
+def document(manifest: Manifest, name: str, *, version: str = "", keyed: bool = False) -> Json:
+    """The whole document for one model.
+
+    Args:
+        version: of the model, whose routes are told too. keyed: whether whoever asks needs a key.
+    """
+    models = [f"/v2/models/{name}", *([f"/v2/models/{name}/versions/{version}"] if version else [])]
     whole: Json = {
         "openapi": "3.0.3",
         "info": {
@@ -61,16 +65,12 @@ def document(manifest: Manifest, name: str, *, keyed: bool = False) -> Json:
             "/explain": {
                 "post": _post("What each column contributes", "FewRows", "Explanations", _one_row(manifest), "rows")
             },
-            f"{model}/infer": {
-                "post": _post(
-                    "Infer, one tensor per column", "Inference", "Inferred", _one_inference(manifest), "protocol"
-                )
-            },
+            **{f"{model}/infer": {"post": _infer(manifest)} for model in models},
             "/v2": {"get": _get("Server metadata", "protocol")},
             "/v2/health/live": {"get": _get("Is the server alive", "protocol")},
             "/v2/health/ready": {"get": _get("Is the server ready", "protocol")},
-            model: {"get": _get("Model metadata: inputs and outputs", "protocol")},
-            f"{model}/ready": {"get": _get("Is the model ready", "protocol")},
+            **{model: {"get": _get("Model metadata: inputs and outputs", "protocol")} for model in models},
+            **{f"{model}/ready": {"get": _get("Is the model ready", "protocol")} for model in models},
             "/metrics": {"get": _get("Counters for Prometheus", "operations")},
         },
         "components": {"schemas": _schemas(manifest)},
@@ -132,7 +132,11 @@ def _schemas(manifest: Manifest) -> Json:
             datatype={"type": "string"},
             data={"type": "array", "items": {}},
         ),
-        "Inference": _object(inputs={"type": "array", "items": _ref("Tensor")}),
+        "Inference": _object(inputs={"type": "array", "items": _ref("Tensor")})
+        | {
+            "description": "a tensor of shape [n] or [n, 1] for each column, under its name; or one of another name "
+            f"and of shape [n, {len(names)}] with all columns in the order of the metadata"
+        },
         "Inferred": _object(
             model_name={"type": "string"},
             model_version={"type": "string"},
@@ -165,6 +169,11 @@ def _post(summary: str, body: str, answer: str, example: Json, tag: str) -> Json
             **{status: refused for status in ("400", "401", "403", "408", "413", "415", "422", "429", "503")},
         },
     }
+
+
+def _infer(manifest: Manifest) -> Json:
+    summary = "Infer, one tensor per column or one matrix of all"
+    return _post(summary, "Inference", "Inferred", _one_inference(manifest), "protocol")
 
 
 def _in_every_form(post: Json, manifest: Manifest) -> Json:

@@ -24,8 +24,8 @@ from lepton_ray.serving.schema import (
     Refusal,
     check_count,
     dump,
-    encode_infer,
     encode_rows,
+    inferred,
     named_tensors,
     parse_json,
     refuse_strangers,
@@ -51,9 +51,7 @@ class _Endpoint:
     rows: int
 
     def routes(self) -> list[Route]:
-        routes = protocol_routes(
-            self.name, self.metadata(), self.metrics, predict=answered(self.predict), infer=answered(self.infer)
-        )
+        routes = protocol_routes(self.metadata(), self.metrics, predict=answered(self.predict), infer=self.infer)
         about = self.metadata() | {"example": {"rows": [dict(self.bundle.manifest.example)]}}
         about |= {"routes": [route.path for route in routes]}
         return [Route("/", constant(dump(about))), *routes]
@@ -81,9 +79,8 @@ class _Endpoint:
         }
         return encode_rows(self._answer(arrays), self.name, self.bundle.id)
 
-    def infer(self, body: bytes) -> bytes:
+    def infer(self, given: Any) -> dict[str, Any]:
         """Answer an Open Inference Protocol v2 request with one tensor per input."""
-        given = parse_json(body)
         if not isinstance(given, dict):
             raise Refusal(422, "The body is not an object with `inputs`.")
         request_id = given.get("id")
@@ -94,7 +91,7 @@ class _Endpoint:
         arrays = {one.name: _decoded(one, tensors, self.rows) for one in self._inputs}
         outputs = wanted_outputs(given.get("outputs"), self.bundle.manifest.outputs)
         answer = self._answer(arrays)
-        return encode_infer(answer, Inference(answer, request_id, outputs), self.name, self.bundle.id[:12])
+        return inferred(answer, Inference(answer, request_id, outputs), self.name, self.bundle.id[:12])
 
     @property
     def _inputs(self) -> tuple[Input, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.sealed import ROW
-from tests.serving.tables import WRONG
+from tests.serving.tables import MATRIX, WRONG
 from tests.serving.test_app import REFUSED
 
 READ_SECONDS = 0.4
@@ -129,7 +129,8 @@ KEYS: dict[str, Malformed] = {
 }
 
 BODIES = {
-    name: Malformed(as_bytes(path, options), status, said) for name, (path, options, status, said) in REFUSED.items()
+    name: Malformed(as_bytes(path, options), status, said)
+    for name, (path, options, status, said) in {**REFUSED, **MATRIX}.items()
 }
 TABLES = {
     (kind.rpartition("/")[2], name): Malformed(whole(f"content-type: {kind}", body=body), status, said)

@@ -1,4 +1,4 @@
-"""Rows as CSV and as Arrow streams, right ones and wrong ones: the body, the status, a part of what is said."""
+"""Rows as CSV, as Arrow streams and as one matrix: right ones, and wrong ones with the status and what is said."""
 
 import io
 from collections.abc import Mapping
@@ -110,3 +110,34 @@ _ARROW: Mapping[str, Case] = {
     "too many rows": (stream_of(pa.table({name: pa.nulls(10_001) for name in ROW})), 413, "10001 rows"),
 }
 WRONG: Mapping[str, Mapping[str, Case]] = {CSV: _CSV, ARROW: _ARROW}
+
+
+def matrix(**changes: Any) -> dict[str, Any]:
+    """One tensor for all columns, two rows of texts."""
+    cells = [[str(value) for value in ROW.values()]] * 2
+    return {"inputs": [{"name": "rows", "shape": [2, 4], "datatype": "BYTES", "data": cells} | changes]}
+
+
+def wrong_matrix(status: int, said: str, **changes: Any) -> tuple[str, dict[str, Any], int, str]:
+    """A row of the table of refusals."""
+    return "/v2/models/churn/infer", {"json": matrix(**changes)}, status, said
+
+
+MATRIX = {
+    "a matrix too narrow": wrong_matrix(
+        422, "is not [n, 4]: a matrix holds all columns, in order: tenure", shape=[2, 3]
+    ),
+    "a matrix of a half": wrong_matrix(422, "is not [n, 4]", shape=[2.5, 4]),
+    "a matrix of three dimensions": wrong_matrix(422, "`rows`) is no input of this model", shape=[2, 2, 2]),
+    "a matrix of no rows": wrong_matrix(422, "holds no row", shape=[0, 4], data=[]),
+    "a matrix of too many rows": wrong_matrix(413, "10001 rows", shape=[10_001, 4]),
+    "a matrix too short": wrong_matrix(422, "holds 4 values, `shape` says 8", data=["1", "Ulm", "", ""]),
+    "a ragged matrix": wrong_matrix(422, "data[1] holds 2 values", data=[["1", "a", "", "b"], ["1", "a"]]),
+    "a matrix without data": wrong_matrix(422, "`data` is not a list", data=None),
+    "a matrix of lists in lists": wrong_matrix(422, "column `tenure`: data[0]", data=[[["1"]] * 4] * 2),
+    "a matrix of numbers": wrong_matrix(
+        422, "column `joined`: datatype 'FP64' does not fit a date", datatype="FP64", data=[1] * 8
+    ),
+    "a matrix with a word": wrong_matrix(422, "column `tenure`", data=["1", "", "", "", "many", "", "", ""]),
+    "a version that is none": ("/v2/models/churn/versions/0/infer", {"json": matrix()}, 404, "no such model"),
+}

@@ -361,11 +361,11 @@ def test_pages_load_nothing_from_elsewhere(ask: Ask) -> None:
         assert ask("GET", f"/docs/{name}").status_code == 200
 
 
-def test_the_documents_examples_are_answered(ask: Ask) -> None:
+def test_the_documents_examples_are_answered(ask: Ask, bundle: Bundle) -> None:
     document = ask("GET", "/openapi.json").json()
     assert document["openapi"].startswith("3.0.")
     posts = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
-    assert set(posts) == {"/predict", "/explain", INFER}
+    assert set(posts) == {"/predict", "/explain", INFER, f"/v2/models/churn/versions/{bundle.id[:12]}/infer"}
     for path, operation in posts.items():
         example = operation["requestBody"]["content"]["application/json"]["example"]
         assert ask("POST", path, json=example).status_code == 200
