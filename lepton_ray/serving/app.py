@@ -17,6 +17,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.contributions import Explainer
+from lepton_ray.serving.calls import works_of
 from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes, spoken
 from lepton_ray.serving.limits import Limits
@@ -45,7 +46,8 @@ def build_app(bundle: Bundle, name: str = "model", standing: Standing = UNKNOWN,
     guard, metrics = guard or Guard(), Metrics(name, bundle.id, standing)
     explainer = Explainer.of(bundle, np.random.default_rng(0))
     endpoint = _Endpoint(bundle, checked_name(name), metrics, explainer, standing, guard.limits, guard.keyed)
-    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs", guard=guard)
+    calls = works_of(endpoint.metadata(), endpoint.infer)
+    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs", guard=guard, calls=calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lepton_ray import __version__
 from lepton_ray.errors import DataError, UsageError
+from lepton_ray.serving.calls import CALL
 from lepton_ray.serving.guard import INLINE_BODY, Guard, Turned
 from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.media import FORMS, JSON, JSON_ONLY, Spoken, spoken_in
@@ -79,9 +80,21 @@ def protocol_routes(
     ]
 
 
-def app_of(routes: list[Route], metrics: Metrics, *, guide: str, guard: Guard | None = None) -> ASGIApp:
-    """The app of these routes behind its guard, all requests counted; ``guide`` says where the routes are told."""
-    paths = {route.path for route in routes}
+def app_of(
+    routes: list[Route],
+    metrics: Metrics,
+    *,
+    guide: str,
+    guard: Guard | None = None,
+    calls: Mapping[str, Work] | None = None,
+) -> ASGIApp:
+    """The app of these routes behind its guard, all requests counted.
+
+    Args:
+        guide: where the routes are told. calls: what answers gRPC, by path; over HTTP there is nothing there.
+    """
+    called = {path: answered(work) for path, work in (calls or {}).items()}
+    paths = {route.path for route in routes} | set(called)
     asked = {route.path: route.endpoint for route in routes if isinstance(route.endpoint, _Answered)}
 
     def route_of(path: str) -> str:
@@ -100,7 +113,11 @@ def app_of(routes: list[Route], metrics: Metrics, *, guide: str, guard: Guard | 
     app.router.redirect_slashes = False
 
     async def straight(scope: Scope, receive: Receive, send: Send) -> None:
-        work = asked.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        work = None
+        if CALL in (scope.get("extensions") or ()):
+            work = called.get(scope["path"])
+        elif scope["type"] == "http" and scope["method"] == "POST":
+            work = asked.get(scope["path"])
         await (work or app)(scope, receive, send)
 
     return metrics.watch((guard or Guard()).wrap(straight, route_of), route_of)

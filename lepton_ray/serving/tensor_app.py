@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from lepton_ray.bundle.tensors import Input, TensorBundle
 from lepton_ray.errors import DataError
+from lepton_ray.serving.calls import works_of
 from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
@@ -40,7 +41,8 @@ def build_tensor_app(
     """The app that serves ``bundle`` under the model name ``name``, behind this guard or one with the usual limits."""
     guard = guard or Guard()
     endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing), guard.limits.rows)
-    return app_of(endpoint.routes(), endpoint.metrics, guide="/", guard=guard)
+    calls = works_of(endpoint.metadata(), endpoint.infer)
+    return app_of(endpoint.routes(), endpoint.metrics, guide="/", guard=guard, calls=calls)
 
 
 @dataclass(frozen=True, slots=True)
