@@ -4,13 +4,13 @@ What a call means stands in ``serving.calls``.
 """
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message_factory import GetMessageClass
 from starlette.types import ASGIApp
 
-from lepton_ray.serving.calls import SERVICE, call
+from lepton_ray.serving.calls import METHODS, SERVICE, call
 
 OFFERED = "lepton_ray.on_ray.calls.offer"
 """By this name Serve's proxy finds the service."""
@@ -18,27 +18,39 @@ OFFERED = "lepton_ray.on_ray.calls.offer"
 log = logging.getLogger("lepton_ray.serving")
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A message as it travels; Serve and gRPC ask a response for its bytes by this name."""
+
+    content: bytes
+
+    def SerializeToString(self) -> bytes:
+        """Its bytes."""
+        return self.content
+
+
 def offer(servicer: Any, server: Any) -> None:
-    """Register the methods of the protocol at a gRPC server; Serve puts its own handlers into their place."""
+    """Register the methods of the protocol at a gRPC server; Serve puts its own handlers into their place.
+
+    A request is not read on its way: the replica does that, once its guard has let it in.
+    """
     handlers = {
-        method.name: grpc.unary_unary_rpc_method_handler(
-            getattr(servicer, method.name),
-            request_deserializer=GetMessageClass(method.input_type).FromString,
-            response_serializer=GetMessageClass(method.output_type).SerializeToString,
+        method: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, method), request_deserializer=bytes, response_serializer=Encoded.SerializeToString
         )
-        for method in SERVICE.methods
+        for method in METHODS
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
 
 
-async def answer(app: ASGIApp, method: str, request: Any, context: Any) -> Any:
+async def answer(app: ASGIApp, method: str, request: bytes, context: Any) -> Encoded:
     """Answer one call by the app; a refusal is a status with its sentence, and a message without anything."""
-    called = await call(app, method, request.SerializeToString(), context.invocation_metadata())
+    called = await call(app, method, request, context.invocation_metadata())
     context.set_trailing_metadata(list(called.trailing))
     if called.code != "OK":
         context.set_code(grpc.StatusCode[called.code])
         context.set_details(called.details)
-    return GetMessageClass(SERVICE.methods_by_name[method].output_type).FromString(called.answer)
+    return Encoded(called.answer)
 
 
 def stay_on_loopback() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message
 
 from lepton_ray import __version__
@@ -108,17 +109,17 @@ def works_of(metadata: Mapping[str, Any], infer: Callable[[Any], Json]) -> dict[
     """
 
     def about(body: bytes) -> bytes:
-        request = wire.ModelMetadataRequest.FromString(body)
+        request = _read(wire.ModelMetadataRequest, body)
         _check_model(request.name, request.version, metadata)
         return _bytes(wire.ModelMetadataResponse(**metadata))
 
     def ready(body: bytes) -> bytes:
-        request = wire.ModelReadyRequest.FromString(body)
+        request = _read(wire.ModelReadyRequest, body)
         _check_model(request.name, request.version, metadata)
         return _bytes(wire.ModelReadyResponse(ready=True))
 
     def inferred(body: bytes) -> bytes:
-        request = wire.ModelInferRequest.FromString(body)
+        request = _read(wire.ModelInferRequest, body)
         _check_model(request.model_name, request.model_version, metadata)
         raw = bool(request.raw_input_contents)
         return _bytes(message_of(infer(value_of(request)), raw=raw))
@@ -134,6 +135,13 @@ def works_of(metadata: Mapping[str, Any], infer: Callable[[Any], Json]) -> dict[
     }
     assert set(OPEN_CALLS) == {path_of("ServerLive"), path_of("ServerReady")}
     return {path_of(method): found[method] for method in METHODS}
+
+
+def _read(kind: Any, body: bytes) -> Any:
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        raise Refusal(400, f"The message is no {kind.DESCRIPTOR.name}.") from None
 
 
 def _bytes(message: Any) -> bytes:

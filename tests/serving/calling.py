@@ -27,7 +27,7 @@ class Servicer:
         self._app = app
 
     def __getattr__(self, method: str) -> Any:
-        async def called(request: Any, context: Any) -> Any:
+        async def called(request: bytes, context: Any) -> Any:
             return await answer(self._app, method, request, context)
 
         return called
@@ -68,7 +68,7 @@ def call(port: int, method: str, request: Any = None, metadata: Metadata = ()) -
         told = SERVICE.methods_by_name[method]
         ask = channel.unary_unary(
             path_of(method),
-            request_serializer=lambda message: message.SerializeToString(),
+            request_serializer=lambda sent: sent if isinstance(sent, bytes) else sent.SerializeToString(),
             response_deserializer=GetMessageClass(told.output_type).FromString,
         )
         given = GetMessageClass(told.input_type)() if request is None else request
@@ -114,9 +114,9 @@ def raw(*cells: str | float) -> bytes:
     )
 
 
-def typed_request(rows: Sequence[Mapping[str, Any]] = (ROW,), **more: Any) -> Any:
+def typed_request(rows: Sequence[Mapping[str, Any]] = (ROW,), model: str = "churn", **more: Any) -> Any:
     """A request with one tensor per column, in typed fields; ``tenure`` as FP64."""
-    request = wire.ModelInferRequest(model_name="churn", **more)
+    request = wire.ModelInferRequest(model_name=model, **more)
     for name in ROW:
         cells = [row[name] for row in rows]
         number = name == "tenure"
@@ -190,6 +190,10 @@ def renamed(**fields: str) -> Any:
 
 INVALID, NOT_FOUND = "INVALID_ARGUMENT", "NOT_FOUND"
 WRONG: dict[str, tuple[Any, str, str]] = {
+    "bytes of no message": (b"\xff" * 40, INVALID, "The message is no ModelInferRequest"),
+    "half a message": (typed_request().SerializeToString()[:-7], INVALID, "The message is no ModelInferRequest"),
+    "a text that is none": (b"\x0a\x02\xff\xfe", INVALID, "The message is no ModelInferRequest"),
+    "JSON": (b'{"inputs": []}', INVALID, "The message is no ModelInferRequest"),
     "nothing": (wire.ModelInferRequest(), NOT_FOUND, "no such model"),
     "another model": (renamed(model_name="other"), NOT_FOUND, "this endpoint has `churn`"),
     "another version": (renamed(model_version="2"), NOT_FOUND, "no such model or version"),
