@@ -91,7 +91,7 @@ class _Endpoint:
         return document(self.bundle.manifest, self.name, version=self.bundle.id[:12], keyed=self.keyed)
 
     def predict(self, body: bytes, said: Spoken) -> bytes:
-        block = read_rows(body, said, self.bundle.plan, self.limits)
+        block = read_rows(body, said, self.bundle.schema, self.bundle.plan, self.limits)
         return write_answer(self._answer(block), said.answer, self.name, self.bundle.id)
 
     def explain(self, body: bytes) -> bytes:

@@ -17,6 +17,7 @@ from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.schema import Refusal, check_count, decode_rows, encode_rows, near_to, parse_json
 from lepton_ray.table.cleaning import CleaningPlan
 from lepton_ray.table.reading import parse_csv
+from lepton_ray.table.schema import Schema
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -91,13 +92,13 @@ def _number(text: str) -> float:
         return 0.0
 
 
-def read_rows(body: bytes, spoken: Spoken, plan: CleaningPlan, limits: Limits) -> pa.Table:
-    """The rows of a body as one raw block.
+def read_rows(body: bytes, spoken: Spoken, schema: Schema, plan: CleaningPlan, limits: Limits) -> pa.Table:
+    """The rows of a body as one raw block of the schema's columns.
 
     Raises:
         Refusal: it is not what it says, or lacks a column, or has one that the plan has never met.
     """
-    schema, most = plan.schema, limits.rows
+    most = limits.rows
     if spoken.body == JSON:
         return decode_rows(parse_json(body), schema, most)
     table = _csv_rows(body, most) if spoken.body == CSV else read_stream(body, most)
@@ -106,7 +107,7 @@ def read_rows(body: bytes, spoken: Spoken, plan: CleaningPlan, limits: Limits) -
     except DataError as fault:
         raise Refusal(422, str(fault)) from None
     if not spoken.lenient:
-        _refuse_unmet(table.column_names, plan)
+        _refuse_unmet(table.column_names, schema, plan)
     if spoken.body == CSV:
         return table.select(list(schema.names))
     return plain_columns(table, schema, limits.body)
@@ -138,12 +139,12 @@ def _csv_rows(body: bytes, most: int) -> pa.Table:
     return table
 
 
-def _refuse_unmet(names: Iterable[str], plan: CleaningPlan) -> None:
+def _refuse_unmet(names: Iterable[str], schema: Schema, plan: CleaningPlan) -> None:
     """Refuse a column that was not in the table that the model was made from: its caller may take it for another."""
     met = {plan.target.name, *(column.name for column in plan.columns)}
     for name in names:
         if name not in met:
-            near = near_to(name, plan.schema.names)
+            near = near_to(name, schema.names)
             raise Refusal(
                 422,
                 f"The column `{name}` is not known to this model{near}; drop it, or send `Prefer: handling=lenient`.",
