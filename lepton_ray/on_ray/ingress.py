@@ -7,6 +7,7 @@ it no argument: how many requests a proxy may have in hand stands in Ray's own k
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 from starlette.middleware import Middleware
 
+from lepton_ray.on_ray.calls import stay_on_loopback
 from lepton_ray.serving.front import Front
 
 _INSIDE = b"lepton_ray.front.inside"
@@ -18,6 +19,7 @@ def let_in(inside: int) -> None:
 
 
 def middlewares() -> list[Middleware]:
-    """The front alone."""
+    """The front alone. This is also where a proxy can be told, before it opens it, where its gRPC port belongs."""
+    stay_on_loopback()
     told = _internal_kv_get(_INSIDE)
     return [Middleware(Front, **({"inside": int(told)} if told else {}))]

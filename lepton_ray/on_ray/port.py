@@ -21,8 +21,8 @@ class Port:
         self._claim = claim
 
     @classmethod
-    def reserve(cls, asked: int | None = None) -> "Port":
-        """Reserve the port asked for, or 8000, or any free one where none was asked for.
+    def reserve(cls, asked: int | None = None, *, first: int = DEFAULT) -> "Port":
+        """Reserve the port asked for, or ``first``, or any free one where none was asked for.
 
         Raises:
             EnvironmentFault: the port asked for is taken.
@@ -37,7 +37,7 @@ class Port:
                 )
             port.asked = True
             return port
-        candidates = [DEFAULT, *(_any_port() for _ in range(8))]
+        candidates = [first, *(_any_port() for _ in range(8))]
         for number in candidates:
             port = cls._try(number)
             if port is not None:

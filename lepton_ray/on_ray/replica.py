@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lepton_ray.bundle.kinds import load_any
 from lepton_ray.bundle.tensors import TensorBundle
 from lepton_ray.money.dollars import Dollars
+from lepton_ray.on_ray.calls import Encoded, answer
 from lepton_ray.on_ray.crowd import Crowd
 from lepton_ray.serving.app import build_app
 from lepton_ray.serving.guard import Guard
@@ -59,14 +60,42 @@ class Replica:
             self._crowd.watch()
         return guarding.guard(serve.get_replica_context().rank.rank, lambda: self._crowd.now)
 
+    async def ServerLive(self, request: bytes, grpc_context: Any) -> Encoded:
+        """Say that it is alive; this and the next five are Open Inference Protocol over gRPC."""
+        return await self._called("ServerLive", request, grpc_context)
+
+    async def ServerReady(self, request: bytes, grpc_context: Any) -> Encoded:
+        """Say that it is ready."""
+        return await self._called("ServerReady", request, grpc_context)
+
+    async def ServerMetadata(self, request: bytes, grpc_context: Any) -> Encoded:
+        """Say what serves here."""
+        return await self._called("ServerMetadata", request, grpc_context)
+
+    async def ModelReady(self, request: bytes, grpc_context: Any) -> Encoded:
+        """Say that the model is ready."""
+        return await self._called("ModelReady", request, grpc_context)
+
+    async def ModelMetadata(self, request: bytes, grpc_context: Any) -> Encoded:
+        """Say what goes into the model and what comes out."""
+        return await self._called("ModelMetadata", request, grpc_context)
+
+    async def ModelInfer(self, request: bytes, grpc_context: Any) -> Encoded:
+        """Infer."""
+        return await self._called("ModelInfer", request, grpc_context)
+
+    async def _called(self, method: str, request: bytes, context: Any) -> Encoded:
+        assert self._app is not None  # Serve calls nothing before the first bundle is there
+        return await answer(self._app, method, request, context)
+
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def asked(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
                 await _live(receive, send)
             elif self._app is not None:
                 await self._app(scope, receive, send)
 
-        return answer
+        return asked
 
 
 def _warm_app(config: dict[str, Any], replica: str, guard: Guard) -> ASGIApp:

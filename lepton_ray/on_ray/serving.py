@@ -50,8 +50,8 @@ class Endpoint:
 class FrontDoor:
     """Serve's controller and proxy, started in the background on a Ray that is ready."""
 
-    def __init__(self, port: Port, guarding: Guarding | None = None) -> None:
-        self.port = port
+    def __init__(self, port: Port, guarding: Guarding | None = None, *, grpc: Port | None = None) -> None:
+        self.port, self.grpc = port, grpc
         self.guarding = guarding or Guarding()
         self.seconds = 0.0
         self._number = port.number
@@ -80,7 +80,7 @@ class FrontDoor:
         began = time.monotonic()
         try:
             limits = self.guarding.limits
-            self._number = start_serve(self.port, limits.time + MORE_TIME, limits.work + limits.queue)
+            self._number = start_serve(self.port, limits.time + MORE_TIME, limits.work + limits.queue, grpc=self.grpc)
         except LeptonError as error:
             self._error = error
         except Exception as error:
@@ -88,13 +88,14 @@ class FrontDoor:
         self.seconds = time.monotonic() - began
 
 
-def start_serve(port: Port, patience: float, inside: int) -> int:
-    """Start Serve's controller and its one HTTP proxy on loopback; gRPC stays off.
+def start_serve(port: Port, patience: float, inside: int, *, grpc: Port | None = None) -> int:
+    """Start Serve's controller and its one proxy on loopback; gRPC stays off where it has no port.
 
     A Ray that serves already, in a notebook, keeps its port: there can be one only.
 
     Args:
-        port: held. patience: seconds that the proxy waits for an answer. inside: requests that it has in hand at most.
+        port, grpc: held.
+        patience: seconds that the proxy waits for an answer. inside: requests over HTTP that it has in hand at most.
 
     Returns:
         The port that the proxy listens at.
@@ -104,9 +105,10 @@ def start_serve(port: Port, patience: float, inside: int) -> int:
         ServingError: this Ray serves already, on another port than the one asked for; or Serve does not come up.
     """
     from ray import serve
-    from ray.serve.config import HTTPOptions, ProxyLocation
+    from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
     from ray.serve.context import _get_global_client
 
+    from lepton_ray.on_ray.calls import OFFERED
     from lepton_ray.on_ray.ingress import let_in
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -116,6 +118,14 @@ def start_serve(port: Port, patience: float, inside: int) -> int:
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=options,
+            grpc_options=None
+            if grpc is None
+            else gRPCOptions(
+                port=grpc.number,
+                grpc_servicer_functions=[OFFERED],
+                request_timeout_s=patience,
+                enable_reflection=False,
+            ),
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         client = _get_global_client()

@@ -49,6 +49,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",  # a minute after its end Ray would end this process, too
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(64 << 20),  # else 2 GiB, read before our guard can say that it is too much
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK,
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",

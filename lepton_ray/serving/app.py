@@ -5,6 +5,7 @@ A wrong request is answered with a 4xx and ``{"error": …}`` that names the fie
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,11 @@ from swagger_ui_bundle import swagger_ui_path
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.contributions import Explainer
+from lepton_ray.serving.calls import works_of
 from lepton_ray.serving.guard import Guard
-from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
+from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes, spoken
+from lepton_ray.serving.limits import Limits
+from lepton_ray.serving.media import Spoken, read_rows, write_answer
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.openapi import DATATYPES, document
 from lepton_ray.serving.page import DOCS_START, docs_page, index_page
@@ -27,8 +31,7 @@ from lepton_ray.serving.schema import (
     decode_rows,
     dump,
     encode_explanations,
-    encode_infer,
-    encode_rows,
+    inferred,
     parse_json,
     refuse_unreadable,
 )
@@ -42,8 +45,9 @@ def build_app(bundle: Bundle, name: str = "model", standing: Standing = UNKNOWN,
     """The app that serves ``bundle`` under the model name ``name``, behind this guard or one with the usual limits."""
     guard, metrics = guard or Guard(), Metrics(name, bundle.id, standing)
     explainer = Explainer.of(bundle, np.random.default_rng(0))
-    endpoint = _Endpoint(bundle, checked_name(name), metrics, explainer, standing, guard.limits.rows)
-    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs", guard=guard)
+    endpoint = _Endpoint(bundle, checked_name(name), metrics, explainer, standing, guard.limits, guard.keyed)
+    calls = works_of(endpoint.metadata(), endpoint.infer)
+    return app_of(endpoint.routes(), endpoint.metrics, guide="/docs", guard=guard, calls=calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,15 @@ class _Endpoint:
     metrics: Metrics
     explainer: Explainer
     standing: Standing
-    rows: int
+    limits: Limits
+    keyed: bool
 
     def routes(self) -> list[Route]:
         return [
             Route("/", self.index),
-            *protocol_routes(self.name, self.metadata(), self.metrics, predict=self.predict, infer=self.infer),
+            *protocol_routes(self.metadata(), self.metrics, predict=spoken(self.predict), infer=self.infer),
             Route("/explain", answered(self.explain, alone=True), methods=["POST"]),
-            Route("/openapi.json", constant(dump(document(self.bundle.manifest, self.name)))),
+            Route("/openapi.json", constant(dump(self._document()))),
             Route("/docs", constant(docs_page(self.name).encode(), "text/html; charset=utf-8")),
             Route("/docs/start.js", constant(DOCS_START.encode(), "text/javascript")),
             *(Route(f"/docs/{file}", _asset(file, kind)) for file, kind in _ASSETS.items()),
@@ -82,9 +87,12 @@ class _Endpoint:
             ],
         }
 
-    def predict(self, body: bytes) -> bytes:
-        block = decode_rows(parse_json(body), self.bundle.schema, self.rows)
-        return encode_rows(self._answer(block), self.name, self.bundle.id)
+    def _document(self) -> dict[str, Any]:
+        return document(self.bundle.manifest, self.name, version=self.bundle.id[:12], keyed=self.keyed)
+
+    def predict(self, body: bytes, said: Spoken) -> bytes:
+        block = read_rows(body, said, self.bundle.schema, self.bundle.plan, self.limits)
+        return write_answer(self._answer(block), said.answer, self.name, self.bundle.id)
 
     def explain(self, body: bytes) -> bytes:
         block = decode_rows(parse_json(body), self.bundle.schema, MAX_EXPLAINED)
@@ -92,9 +100,9 @@ class _Endpoint:
         why = self.explainer.explain(clean)
         return encode_explanations(self._said(clean), why, self.explainer.scale, self.name, self.bundle.id)
 
-    def infer(self, body: bytes) -> bytes:
-        request = decode_infer(parse_json(body), self.bundle.schema, self.bundle.manifest.outputs, self.rows)
-        return encode_infer(self._answer(request.block), request, self.name, self.bundle.id[:12])
+    def infer(self, given: Any) -> dict[str, Any]:
+        request = decode_infer(given, self.bundle.schema, self.bundle.manifest.outputs, self.limits.rows)
+        return inferred(self._answer(request.block), request, self.name, self.bundle.id[:12])
 
     def _answer(self, block: pa.Table) -> pa.Table:
         return self._said(self._clean(block))

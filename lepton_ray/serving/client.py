@@ -3,6 +3,9 @@
 A prediction changes nothing, so it can be asked for again: after 429 and 503, and where the connection was cut. How
 long to wait is what the endpoint says in ``Retry-After``, else it doubles from a tenth of a second to five, by a random
 part less. All of it together ends after ``timeout`` seconds.
+
+A frame goes as an Arrow stream, in a fraction of the time that JSON takes; to an endpoint that does not know it, and
+from rows that are dicts, JSON.
 """
 
 import json
@@ -20,6 +23,9 @@ import urllib3
 
 from lepton_ray.errors import DataError, ServingError, UsageError
 from lepton_ray.table.frames import table_of
+
+ARROW = "application/vnd.apache.arrow.stream"
+"""As which frames are sent, and answered."""
 
 ROWS = 1024
 """Rows of one request: a multiple of the blocks in which models work, so that cutting a table changes no bit."""
@@ -61,7 +67,7 @@ class Client:
             raise UsageError(f"timeout is {timeout!r}.", "Give a number of seconds above 0.")
         self.url, self.timeout = url.rstrip("/"), timeout
         self._clock, self._sleep, self._rng = clock, sleep, rng or random.Random()
-        self._headers = {"content-type": "application/json"}
+        self._headers: dict[str, str] = {}
         if key is not None:
             self._headers["authorization"] = f"Bearer {key.strip()}"
         self._pool = urllib3.PoolManager(maxsize=16, retries=False, ca_certs=ca)
@@ -80,20 +86,23 @@ class Client:
             DataError: there are no rows, or the endpoint refused one; its sentence names the field.
             ServingError: the key does not open it, or it did not answer within ``timeout``.
         """
-        given = _rows(rows)
-        if not given:
+        given = _given(rows)
+        if len(given) == 0:
             raise DataError("There are no rows to predict.", "Give at least one.")
         ends = self._clock() + self.timeout
-        found: list[dict[str, Any]] = []
-        size = ROWS
-        while len(found) < len(given):
-            part = given[len(found) : len(found) + size]
-            status, body = self._asked({"rows": part}, ends)
-            if status == 413 and len(part) > 1:
+        found: list[pa.Table] = []
+        done, size = 0, ROWS
+        while done < len(given):
+            part = given[done : done + size]
+            reply = self._asked(*_sent(part), ends)
+            if reply.status == 415 and isinstance(given, pa.Table):  # an endpoint that takes JSON only
+                given = _rows(given.to_pylist())
+            elif reply.status == 413 and len(part) > 1:
                 size = max(1, len(part) // 2)
-                continue
-            found.extend(_predictions(status, body, len(found), len(part)))
-        return pa.Table.from_pylist(found)
+            else:
+                found.append(_predictions(reply, done, len(part)))
+                done += len(part)
+        return pa.concat_tables(found)
 
     def close(self) -> None:
         """Close the connections that wait for the next call."""
@@ -105,18 +114,19 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _asked(self, what: Mapping[str, Any], ends: float) -> tuple[int, Any]:
+    def _asked(self, body: bytes, form: Mapping[str, str], ends: float) -> urllib3.BaseHTTPResponse:
         """Ask until there is an answer that stands, or the time is over."""
-        body, wait, said = json.dumps(what, allow_nan=False).encode(), FIRST_WAIT, "no answer"
+        wait, said = FIRST_WAIT, "no answer"
+        headers = {**self._headers, **form}
         while True:
             pause = wait * (0.5 + 0.5 * self._rng.random())
             try:
                 left = max(0.001, ends - self._clock())
                 reply = self._pool.request(
-                    "POST", f"{self.url}/predict", body=body, headers=self._headers, timeout=left, redirect=False
+                    "POST", f"{self.url}/predict", body=body, headers=headers, timeout=left, redirect=False
                 )
                 if reply.status not in AGAIN:
-                    return reply.status, _json(reply)
+                    return reply
                 said = f"{reply.status}: {_sentence(_json(reply))}"
                 pause = max(pause, _retry_after(reply))
             except urllib3.exceptions.HTTPError as fault:
@@ -130,12 +140,33 @@ class Client:
             wait = min(2 * wait, LONGEST_WAIT)
 
 
-def _rows(rows: Any) -> list[dict[str, Any]]:
-    """What was given as rows of JSON."""
+def _given(rows: Any) -> Any:
+    """What was given: a frame as an Arrow table, anything else as rows of JSON."""
     if isinstance(rows, Mapping):
         rows = [rows]
-    if not (isinstance(rows, Sequence) and not isinstance(rows, str) and all(isinstance(row, Mapping) for row in rows)):
-        rows = table_of(rows).to_pylist()
+    if isinstance(rows, Sequence) and not isinstance(rows, str) and all(isinstance(row, Mapping) for row in rows):
+        return _rows(rows)
+    return table_of(rows)
+
+
+def _sent(part: Any) -> tuple[bytes, Mapping[str, str]]:
+    """A part of what was given as a body, and the headers that say what it is."""
+    if not isinstance(part, pa.Table):
+        return json.dumps({"rows": part}, allow_nan=False).encode(), {"content-type": "application/json"}
+    plain = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in part.columns  # a part has few rows, and its dictionary those of the whole table
+    ]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(
+        sink, pa.schema(zip(part.column_names, (column.type for column in plain), strict=True))
+    ) as to:
+        to.write_table(pa.table(plain, names=part.column_names))
+    return sink.getvalue().to_pybytes(), {"content-type": ARROW, "accept": ARROW, "prefer": "handling=lenient"}
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as rows of JSON."""
     return [{str(name): _cell(value) for name, value in row.items()} for row in rows]
 
 
@@ -154,20 +185,30 @@ def _cell(value: Any) -> Any:
     return str(value)
 
 
-def _predictions(status: int, body: Any, before: int, count: int) -> list[dict[str, Any]]:
+def _predictions(reply: urllib3.BaseHTTPResponse, before: int, count: int) -> pa.Table:
     """The predictions of an answer, or what it refused; ``before`` rows were sent before these."""
-    if status == 200 and isinstance(body, dict):
-        found = body.get("predictions")
-        if isinstance(found, list) and len(found) == count:
+    if reply.status == 200:
+        found = _table(reply)
+        if found is not None and found.num_rows == count:
             return found
         raise ServingError("The answer holds another number of predictions than rows were sent.", "Is it an endpoint?")
-    said = _sentence(body)
-    if status in (400, 413, 422):
+    said = _sentence(_json(reply))
+    if reply.status in (400, 413, 422):
         where = f" (rows are counted from row {before:,} of what was given)" if before else ""
         raise DataError(f"The endpoint refused the rows{where}: {said}", "")
-    if status in (401, 403):
+    if reply.status in (401, 403):
         raise ServingError(f"The endpoint lets nobody in without the right key: {said}", "See lepton keys add.")
-    raise ServingError(f"The endpoint answered with {status}: {said}", "Is this the address of an endpoint?")
+    raise ServingError(f"The endpoint answered with {reply.status}: {said}", "Is this the address of an endpoint?")
+
+
+def _table(reply: urllib3.BaseHTTPResponse) -> pa.Table | None:
+    """The predictions of an answer in either form; None where there are none in it."""
+    try:
+        if reply.headers.get("content-type") == ARROW:
+            return pa.ipc.open_stream(reply.data).read_all().replace_schema_metadata(None)
+        return pa.Table.from_pylist(json.loads(reply.data)["predictions"])
+    except (ValueError, LookupError, TypeError, AttributeError, pa.ArrowException):
+        return None
 
 
 def _retry_after(reply: urllib3.BaseHTTPResponse) -> float:

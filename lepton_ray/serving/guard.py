@@ -29,6 +29,8 @@ from lepton_ray.serving.schema import Refusal, dump
 from lepton_ray.serving.trace import Trace
 
 OPEN = ("/v2/health/live", "/v2/health/ready")
+OPEN_CALLS = ("/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady")
+"""The same over gRPC."""
 ADMINS = ("/metrics",)
 HEADER_BYTES = 32 << 10
 DRAINED = 8
@@ -107,6 +109,11 @@ class Guard:
         self._most = self.limits.work + self.limits.queue
         self._reading = 0
 
+    @property
+    def keyed(self) -> bool:
+        """Whether whoever asks needs a key."""
+        return self._ring is not None
+
     def wrap(self, app: ASGIApp, route_of: Callable[[str], str]) -> ASGIApp:
         """The app behind this guard; ``route_of`` gives the route that the log names for a path."""
 
@@ -144,7 +151,7 @@ class Guard:
 
     def _who(self, path: str, heads: dict[bytes, bytes]) -> str:
         """The name of the key that was shown, once it may ask for this path."""
-        if self._ring is None or path in OPEN:
+        if self._ring is None or path in OPEN or path in OPEN_CALLS:
             return ""
         shown = _shown(heads)
         try:

@@ -91,13 +91,13 @@ def decode_rows(value: Any, schema: Schema, most: int = MAX_ROWS) -> pa.Table:
 
 
 def decode_infer(value: Any, schema: Schema, outputs: tuple[str, ...], most: int = MAX_ROWS) -> Inference:
-    """Read an Open Inference Protocol v2 request with one tensor per column."""
+    """Read an Open Inference Protocol v2 request with one tensor per column, or one matrix of all of them."""
     if not isinstance(value, dict):
         raise Refusal(422, "The body is not an object with `inputs`.")
     request_id = value.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise Refusal(422, "`id` is not a string.")
-    tensors = named_tensors(value.get("inputs"))
+    tensors = _by_column(named_tensors(value.get("inputs")), schema, most)
     refuse_strangers(tensors, schema.names)
     columns: dict[str, pa.Array] = {}
     rows = -1
@@ -148,8 +148,8 @@ def encode_explanations(
     return dump({"model": name, "bundle": bundle_id, "scale": scale, "explanations": rows})
 
 
-def encode_infer(predictions: pa.Table, request: Inference, name: str, version: str) -> bytes:
-    """Write a v2 infer response: one tensor per column of the prediction."""
+def inferred(predictions: pa.Table, request: Inference, name: str, version: str) -> dict[str, Any]:
+    """A v2 infer response as values of JSON: one tensor per column of the prediction."""
     tensors = [
         {
             "name": column,
@@ -162,7 +162,7 @@ def encode_infer(predictions: pa.Table, request: Inference, name: str, version: 
     answer: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": tensors}
     if request.id is not None:
         answer["id"] = request.id
-    return dump(answer)
+    return answer
 
 
 def datatype_of(arrow_type: pa.DataType) -> str:
@@ -219,8 +219,44 @@ def refuse_strangers(tensors: Mapping[str, tuple[str, Any]], names: Collection[s
     """Refuse a tensor that the model has no column for: it is one that the caller takes for another."""
     for name, (where, _) in tensors.items():
         if name not in names:
-            near = get_close_matches(name, names, n=1)
-            raise Refusal(422, f"{where} is no input of this model{f'; it has `{near[0]}`' if near else ''}.")
+            raise Refusal(422, f"{where} is no input of this model{near_to(name, names)}.")
+
+
+def near_to(name: str, names: Collection[str]) -> str:
+    """Which of these names may have been meant, as the end of a sentence; may be empty."""
+    near = get_close_matches(name, names, n=1)
+    return f"; it has `{near[0]}`" if near else ""
+
+
+def _by_column(
+    tensors: dict[str, tuple[str, Mapping[str, Any]]], schema: Schema, most: int
+) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """One tensor per column: what was sent, or the columns of the one matrix that was, in the schema's order.
+
+    A matrix is a tensor that comes alone, has two dimensions and no column's name.
+    """
+    (name, (where, tensor)), *others = tensors.items() or [("", ("", {}))]
+    shape, names = tensor.get("shape"), schema.names
+    if others or name in names or len(names) < 2 or not isinstance(shape, list) or len(shape) != 2:
+        return tensors
+    if not all(type(size) is int and size >= 0 for size in shape) or shape[1] != len(names):
+        some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise Refusal(422, f"{where}: `shape` is not [n, {len(names)}]: a matrix holds all columns, in order: {some}.")
+    check_count(shape[0], where, most)
+    data = tensor.get("data")
+    if not isinstance(data, list):
+        raise Refusal(422, f"{where}: `data` is not a list.")
+    if data and all(isinstance(row, list) for row in data):
+        for number, row in enumerate(data):
+            if len(row) != len(names):
+                raise Refusal(422, f"{where}: data[{number}] holds {len(row)} values, `shape` says {len(names)}.")
+        data = [cell for row in data for cell in row]
+    if len(data) != shape[0] * shape[1]:
+        raise Refusal(422, f"{where}: `data` holds {len(data)} values, `shape` says {shape[0] * shape[1]}.")
+    return {
+        column: (f"{where}, column `{column}`", {**tensor, "shape": shape[:1], "data": data[at :: len(names)]})
+        for at, column in enumerate(names)
+    }
 
 
 def _decode_tensor(tensor: Mapping[str, Any], column: Column, where: str, most: int) -> pa.Array:

@@ -16,16 +16,17 @@ from starlette.types import ASGIApp
 
 from lepton_ray.bundle.tensors import Input, TensorBundle
 from lepton_ray.errors import DataError
+from lepton_ray.serving.calls import works_of
 from lepton_ray.serving.guard import Guard
-from lepton_ray.serving.http import app_of, checked_name, constant, protocol_routes
+from lepton_ray.serving.http import answered, app_of, checked_name, constant, protocol_routes
 from lepton_ray.serving.metrics import Metrics
 from lepton_ray.serving.schema import (
     Inference,
     Refusal,
     check_count,
     dump,
-    encode_infer,
     encode_rows,
+    inferred,
     named_tensors,
     parse_json,
     refuse_strangers,
@@ -40,7 +41,8 @@ def build_tensor_app(
     """The app that serves ``bundle`` under the model name ``name``, behind this guard or one with the usual limits."""
     guard = guard or Guard()
     endpoint = _Endpoint(bundle, checked_name(name), Metrics(name, bundle.id, standing), guard.limits.rows)
-    return app_of(endpoint.routes(), endpoint.metrics, guide="/", guard=guard)
+    calls = works_of(endpoint.metadata(), endpoint.infer)
+    return app_of(endpoint.routes(), endpoint.metrics, guide="/", guard=guard, calls=calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class _Endpoint:
     rows: int
 
     def routes(self) -> list[Route]:
-        routes = protocol_routes(self.name, self.metadata(), self.metrics, predict=self.predict, infer=self.infer)
+        routes = protocol_routes(self.metadata(), self.metrics, predict=answered(self.predict), infer=self.infer)
         about = self.metadata() | {"example": {"rows": [dict(self.bundle.manifest.example)]}}
         about |= {"routes": [route.path for route in routes]}
         return [Route("/", constant(dump(about))), *routes]
@@ -79,9 +81,8 @@ class _Endpoint:
         }
         return encode_rows(self._answer(arrays), self.name, self.bundle.id)
 
-    def infer(self, body: bytes) -> bytes:
+    def infer(self, given: Any) -> dict[str, Any]:
         """Answer an Open Inference Protocol v2 request with one tensor per input."""
-        given = parse_json(body)
         if not isinstance(given, dict):
             raise Refusal(422, "The body is not an object with `inputs`.")
         request_id = given.get("id")
@@ -92,7 +93,7 @@ class _Endpoint:
         arrays = {one.name: _decoded(one, tensors, self.rows) for one in self._inputs}
         outputs = wanted_outputs(given.get("outputs"), self.bundle.manifest.outputs)
         answer = self._answer(arrays)
-        return encode_infer(answer, Inference(answer, request_id, outputs), self.name, self.bundle.id[:12])
+        return inferred(answer, Inference(answer, request_id, outputs), self.name, self.bundle.id[:12])
 
     @property
     def _inputs(self) -> tuple[Input, ...]:

@@ -89,11 +89,15 @@ def find_format(path: Path, head: bytes) -> str:
 
 def dialect_of(path: Path, head: bytes) -> Dialect:
     """How a CSV file is written. All of its bytes are looked at, because one of them tells Latin-1 from UTF-8."""
-    encoding = find_encoding(path.name, head, b"" if _is_utf8(path) else _high_bytes(path))
+    return _found_dialect(path.name, head, b"" if _is_utf8(path) else _high_bytes(path))
+
+
+def _found_dialect(name: str, head: bytes, high_bytes: bytes) -> Dialect:
+    encoding = find_encoding(name, head, high_bytes)
     if encoding == "utf-16":
         head = head[: len(head) // 2 * 2]
     text = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, errors="replace")
-    return find_dialect(path.name, text, encoding, cut=len(head) == SAMPLE_BYTES)
+    return find_dialect(name, text, encoding, cut=len(head) == SAMPLE_BYTES)
 
 
 def _is_utf8(path: Path) -> bool:
@@ -188,6 +192,32 @@ def _quotes(path: Path, rest: Any) -> int:
         return int((np.frombuffer(rest, np.uint8) == ord('"')).sum())
     with opened(path) as file:
         return sum(chunk.count(b'"') for chunk in iter(lambda: file.read(BLOCK_BYTES), b""))
+
+
+def parse_csv(name: str, data: bytes) -> tuple[Any, list[Rejected]]:
+    """A CSV file in memory as one block, every cell a string, and the rows that do not fit into it.
+
+    Encoding, delimiter and header are found as for a file; what an open quote swallows is not read again.
+
+    Args:
+        name: what an error calls it.
+
+    Raises:
+        DataError: it is no table.
+    """
+    head, rejected = data[:SAMPLE_BYTES], list[Rejected]()
+    refuse_foreign(name, head)
+    if not head.strip():
+        raise DataError(f"{name} is empty.", "Give a header line and at least one row.")
+    try:
+        data.decode()
+        high = b""
+    except UnicodeDecodeError:
+        high = bytes(sorted(set(data.translate(None, _ASCII))))
+    dialect = _found_dialect(name, head, high)
+    blocks = list(_read_stream(Path(name), pa.py_buffer(data), dialect, rejected.append, dialect.header))
+    empty = pa.table({column: pa.array([], pa.string()) for column in dialect.names})
+    return pa.concat_tables(blocks or [empty]), rejected
 
 
 def read_parquet(path: Path, span: Span | None = None) -> Iterator[Any]:

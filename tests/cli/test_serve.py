@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from lepton_ray.bundle.bundle import Bundle
-from lepton_ray.on_ray.port import port_free
+from lepton_ray.on_ray.port import Port, port_free
 from tests.sealed import ROW, seal
+from tests.serving.calling import call, typed_request, values
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -74,8 +75,9 @@ def get(url: str, body: Any = None) -> str:
 
 @pytest.mark.ray
 def test_it_answers_until_ctrl_c_and_leaves_nothing(serve: Start, bundle: Bundle) -> None:
-    before = folders()
-    process = serve()
+    before, called = folders(), Port.reserve(first=9000)
+    called.close()
+    process = serve("--grpc-port", str(called.number))
     url, family = up(process)
     made, port = mine(before, family), int(url.rsplit(":", 1)[1])
     assert made and not port_free(port)
@@ -87,9 +89,14 @@ def test_it_answers_until_ctrl_c_and_leaves_nothing(serve: Start, bundle: Bundle
     taken = serve("--port", str(port))
     out, told = taken.communicate(timeout=30)
     assert (taken.returncode, out) == (8, "") and f"Port {port} on 127.0.0.1 is taken" in told
+    assert values(call(called.number, "ModelInfer", typed_request(model="model"))) == bundle.predict(ROW).to_pydict()
+    taken = serve("--grpc-port", str(called.number))
+    out, told = taken.communicate(timeout=30)
+    assert (taken.returncode, out) == (8, "") and f"Port {called.number} on 127.0.0.1 is taken" in told
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, told = process.communicate(timeout=30)
+    assert f"gRPC at 127.0.0.1:{called.number}" in told and port_free(called.number)
     assert time.monotonic() - asked < 5
     assert (process.returncode, out) == (0, "") and "The endpoint served for" in told and "Traceback" not in told
     assert gone(family, 0) and port_free(port) and not made & folders()

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
 import urllib.error
@@ -22,10 +23,13 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.port import Port, port_free
 from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request
 from lepton_ray.on_ray.session import Session, boot, short_temp_dir
+from lepton_ray.serving import open_inference_pb2 as wire
 from lepton_ray.serving.guarding import Guarding
 from lepton_ray.serving.keys import KeyFile
 from lepton_ray.serving.limits import Limits
+from tests.outside import ROOT
 from tests.sealed import ROW, raw_table, seal
+from tests.serving.calling import WRONG, call, raw_request, refused, typed_request, values
 from tests.serving.malformed import FRAMING, READ_SECONDS, Malformed, send, whole
 
 GUARDING = Guarding(Limits(read=READ_SECONDS))
@@ -76,12 +80,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def endpoint(bundle: Bundle) -> Iterator[Endpoint]:
+def grpc_port() -> int:
+    return Port.reserve(first=9000).number
+
+
+@pytest.fixture(scope="module")
+def endpoint(bundle: Bundle, grpc_port: int) -> Iterator[Endpoint]:
     session = Session(short_temp_dir(), cpus=2, object_store_bytes=0).start()
     try:
         session.wait(60)
         port = Port.reserve()
-        assert FrontDoor(port).open().wait() == port.number
+        assert FrontDoor(port, grpc=Port(grpc_port, None)).open().wait() == port.number
         point(bundle.folder.parent / "bundle", bundle.folder)
         folder = bundle.folder.parent / "bundle"
         yield deploy(folder, port=port.number, name="churn", per_hour=RATE, guarding=GUARDING)
@@ -167,7 +176,9 @@ def test_a_caller_does_not_steer_serve(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.ray
-def test_a_revoked_key_is_refused_within_five_seconds(endpoint: Endpoint, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_revoked_key_is_refused_within_five_seconds(
+    endpoint: Endpoint, bundle: Bundle, tmp_path: Path, grpc_port: int
+) -> None:
     port, file = int(endpoint.url.rsplit(":", 1)[1]), KeyFile(tmp_path / "keys.json")
     shown = file.add("shop", ["predict"], "now")
     guarding = replace(GUARDING, keys=str(file.path), log=str(tmp_path / "log"), limits=Limits(rate=1000))
@@ -176,11 +187,14 @@ def test_a_revoked_key_is_refused_within_five_seconds(endpoint: Endpoint, bundle
         assert first_request(keyed.url, ROW, key=keyed.probe) == first_request(keyed.url, ROW, key=shown)
         with pytest.raises(ServingError, match="401"):
             first_request(keyed.url, ROW)
+        assert refused(grpc_port, "ModelInfer", typed_request())[0] == "UNAUTHENTICATED"
+        assert call(grpc_port, "ModelInfer", typed_request(), [("authorization", f"Bearer {shown}")]).outputs
         file.revoke("shop", "now")
         ends = time.monotonic() + 5
         while send(port, Malformed(whole(), 200), shown).status == 200:
             assert time.monotonic() < ends
         assert send(port, Malformed(whole(), 401), shown).status == 401
+        assert refused(grpc_port, "ModelInfer", typed_request(), [("x-api-key", shown)])[0] == "UNAUTHENTICATED"
         while '"key": "shop"' not in (lines := (tmp_path / "log" / "access-0.log").read_text()):
             assert time.monotonic() < ends + 5
         assert "Ulm" not in lines
@@ -199,6 +213,51 @@ def test_every_port_is_on_loopback(endpoint: Endpoint) -> None:
     }
     assert opened
     assert {address for _, address in opened} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, opened
+
+
+@pytest.mark.ray
+def test_calls_are_answered_through_serve_as_requests_are(endpoint: Endpoint, bundle: Bundle, grpc_port: int) -> None:
+    assert call(grpc_port, "ServerLive").live and call(grpc_port, "ServerReady").ready
+    assert call(grpc_port, "ServerMetadata").name == "lepton_ray"
+    assert call(grpc_port, "ModelReady", wire.ModelReadyRequest(name="churn")).ready
+    about = call(grpc_port, "ModelMetadata", wire.ModelMetadataRequest(name="churn", version=bundle.id[:12]))
+    assert [tensor.name for tensor in about.inputs] == list(ROW)
+    tensors = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [str(value)]} for name, value in ROW.items()]
+    _, over_http = post(f"{endpoint.url}/v2/models/churn/infer", {"inputs": tensors})
+    steered = [("multiplexed_model_id", "evil"), ("session_id", "a"), ("request_id", "a b")]
+    for request in (typed_request(id="7"), raw_request(id="7")):
+        answer = call(grpc_port, "ModelInfer", request, steered)
+        assert answer.id == "7" and values(answer) == {one["name"]: one["data"] for one in over_http["outputs"]}
+
+
+@pytest.mark.ray
+def test_malformed_calls_are_refused_through_serve_and_the_same_processes_answer_on(
+    endpoint: Endpoint, bundle: Bundle, grpc_port: int
+) -> None:
+    before, right = {child.pid for child in children()}, bundle.predict(ROW).to_pydict()
+    for name, (request, code, said) in WRONG.items():
+        status, details, trailing = refused(grpc_port, "ModelInfer", request)
+        assert (status, said in details) == (code, True), (name, status, details)
+        assert trailing["traceparent"].startswith("00-")
+        assert values(call(grpc_port, "ModelInfer", typed_request())) == right, name
+    assert before <= {child.pid for child in children()}
+
+
+@pytest.mark.ray
+@pytest.mark.skipif("LEPTON_PEERS" not in os.environ, reason="asks the tritonclient in the folder LEPTON_PEERS")
+def test_an_unmodified_tritonclient_is_answered(endpoint: Endpoint, bundle: Bundle, grpc_port: int) -> None:
+    peer = Path(os.environ["LEPTON_PEERS"], "tritonclient/bin/python")
+    command = [peer, "scripts/peers/run_tritonclient.py", endpoint.url[7:], f"127.0.0.1:{grpc_port}", "churn"]
+    rows = [
+        row | {"tenure": float(row["tenure"])} for row in raw_table().select(list(ROW)).to_pylist() if row["tenure"]
+    ]
+    done = subprocess.run(command, cwd=ROOT, input=json.dumps(rows), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["grpc"] == told["http"] == bundle.predict(rows).to_pydict()
+    assert told["live"] == told["ready"] == told["model"] == [True, True]
+    assert told["server"] == ["lepton_ray"] * 2 and told["versions"] == [[bundle.id[:12]]] * 2
+    assert told["refused"][0] == "StatusCode.INVALID_ARGUMENT" and "`tenure`" in told["refused"][1]
 
 
 @pytest.mark.ray

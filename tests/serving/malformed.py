@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.sealed import ROW
+from tests.serving.tables import MATRIX, WRONG
 from tests.serving.test_app import REFUSED
 
 READ_SECONDS = 0.4
@@ -128,9 +129,15 @@ KEYS: dict[str, Malformed] = {
 }
 
 BODIES = {
-    name: Malformed(as_bytes(path, options), status, said) for name, (path, options, status, said) in REFUSED.items()
+    name: Malformed(as_bytes(path, options), status, said)
+    for name, (path, options, status, said) in {**REFUSED, **MATRIX}.items()
 }
-ALL = {**FRAMING, **KEYS, **BODIES}
+TABLES = {
+    (kind.rpartition("/")[2], name): Malformed(whole(f"content-type: {kind}", body=body), status, said)
+    for kind, cases in WRONG.items()
+    for name, (body, status, said) in cases.items()
+}
+ALL = {**FRAMING, **KEYS, **BODIES, **{f"{kind}: {name}": made for (kind, name), made in TABLES.items()}}
 
 
 def send(port: int, malformed: Malformed, key: str) -> Heard:

@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     ),
     "inputs twice": (INFER, {"content": b'{"inputs": [], "inputs": []}', "headers": JSON}, 400, "'inputs' twice"),
     "endless number": ("/predict", {"content": b"[" + b"9" * 5000 + b"]", "headers": JSON}, 400, "not JSON"),
-    "other type": ("/predict", {"content": b"a=1", "headers": {"content-type": "text/csv"}}, 415, "content-type"),
+    "other type": ("/predict", {"content": b"a=1", "headers": {"content-type": "text/html"}}, 415, "content-type"),
     "compressed": ("/predict", {"content": b"x", "headers": JSON | {"content-encoding": "gzip"}}, 415, "encoding"),
     "too large": ("/predict", {"content": b" " * (MAX_BODY + 1), "headers": JSON}, 413, "larger"),
     "too many to explain": ("/explain", {"json": [{}] * 33}, 413, "33 rows; one request may hold 32"),
@@ -362,11 +362,11 @@ def test_pages_load_nothing_from_elsewhere(ask: Ask) -> None:
         assert ask("GET", f"/docs/{name}").status_code == 200
 
 
-def test_the_documents_examples_are_answered(ask: Ask) -> None:
+def test_the_documents_examples_are_answered(ask: Ask, bundle: Bundle) -> None:
     document = ask("GET", "/openapi.json").json()
     assert document["openapi"].startswith("3.0.")
     posts = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
-    assert set(posts) == {"/predict", "/explain", INFER}
+    assert set(posts) == {"/predict", "/explain", INFER, f"/v2/models/churn/versions/{bundle.id[:12]}/infer"}
     for path, operation in posts.items():
         example = operation["requestBody"]["content"]["application/json"]["example"]
         assert ask("POST", path, json=example).status_code == 200

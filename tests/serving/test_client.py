@@ -62,6 +62,20 @@ def test_it_gives_what_the_bundle_gives(url: str, bundle: Bundle, form: str) -> 
         assert client.predict(rows).equals(bundle.predict(rows))
 
 
+def test_a_frame_may_hold_what_the_model_has_never_met(url: str, bundle: Bundle) -> None:
+    frame = typed().assign(shoe=range(240))
+    with Client(url) as client:
+        assert client.predict(frame).equals(bundle.predict(frame))
+
+
+def test_an_endpoint_that_knows_no_arrow_is_sent_json() -> None:
+    kinds = b'{"error":"The content-type is not application/json."}'
+    script = Script(reply(415, kinds, CLOSE), reply(200, GOOD, CLOSE))
+    client, waits = client_of(script)
+    assert client.predict(pa.table({"a": [1]})) == pa.table({"prediction": ["yes"]})
+    assert (script.heard, waits) == (2, [])
+
+
 def test_a_table_is_cut_where_the_endpoint_wants_it(url: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     with Client(url) as client:  # 240 rows, and the endpoint takes 100
         assert client.predict(raw_table()).num_rows == 240
