@@ -27,7 +27,7 @@ DRAIN = 5.0
 """Seconds in which a queue is to be worked off."""
 STEP = 4
 """It grows to so many times what runs at once, and not further."""
-UP_DELAY = 1.0
+UP_DELAY = 0.5
 """Seconds for which it must be in danger before it grows."""
 DOWN_DELAY = 60.0
 """Seconds for which fewer must suffice before it shrinks."""
@@ -150,7 +150,8 @@ def allowed(terms: Terms, fleet: Fleet, spread: bool = False) -> tuple[int, str]
 def _noticed(fleet: Fleet, seen: Snapshot, memory: Memory) -> Memory:
     """Take down what has changed by itself."""
     if seen.running != memory.running:
-        memory = replace(memory, running=seen.running, changed=seen.now, quiet=None)
+        changed = memory.changed if memory.running < 0 else seen.now
+        memory = replace(memory, running=seen.running, changed=changed, quiet=None)
     if seen.nodes > fleet.nodes(seen.running):
         memory = replace(memory, spread=True)
     asked = seen.rate > 0 or seen.ongoing > 0 or seen.queued > 0

@@ -45,6 +45,29 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """The terms, and the machines that they are about."""
+
+    terms: Terms
+    fleet: Fleet
+
+    @classmethod
+    def on_one_host(cls, cores: int, per_hour: Dollars | None, asked: "Asked", limits: Limits) -> "Scaling":
+        """Of one machine, which runs and costs the same whatever stands on it: by default a replica for each core.
+
+        Raises:
+            UsageError, MoneyError: what was asked for makes no sense.
+        """
+        seats = max(cores, asked.max_replicas or 0, asked.min_replicas or 0)
+        fleet = Fleet(per_hour, seats, kept=1)
+        return cls(asked.terms(fleet, limits, cores), fleet)
+
+    def plain(self) -> dict[str, Any]:
+        """As values of JSON."""
+        return {"terms": self.terms.plain(), "fleet": self.fleet.plain()}
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What was written, each as a person writes it; "" and None: nothing.
 

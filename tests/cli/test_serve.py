@@ -127,3 +127,19 @@ def test_ctrl_c_while_it_is_brought_up_ends_it_at_once(serve: Start) -> None:
     assert time.monotonic() - asked < 5
     assert (process.returncode, out) == (130, "") and "before the endpoint was up" in told
     assert gone(family, 0) and not made & folders()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--p99", "0"), 2, "Write it like --p99 50ms."),
+        (("--max-usd-per-hour", "0.000001"), 4, "The smallest that would do is 0."),
+        (("--min-replicas", "0"), 2, "Give --scale-to-zero-after 10m."),
+    ],
+)
+def test_senseless_terms_are_refused_before_anything_starts(
+    serve: Start, words: tuple[str, ...], code: int, said: str
+) -> None:
+    process = serve(*words)
+    out, told = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, "") and said in told and "bringing up" not in told
