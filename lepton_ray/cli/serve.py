@@ -27,16 +27,15 @@ def serve(
     min_replicas: Annotated[int | None, typer.Option(help="Replicas that always run; 1 where not given.")] = None,
     max_replicas: Annotated[int | None, typer.Option(help="Replicas at most; the cores where not given.")] = None,
     scale_to_zero_after: Annotated[str, typer.Option(help=ZERO)] = "",
-    wake_timeout: Annotated[
-        str, typer.Option(help="How long a request may wait for the first replica then: 30s.")
-    ] = "",
+    wake_timeout: Annotated[str, typer.Option(help=WAKE)] = "",
     until_eof: Annotated[bool, typer.Option("--until-eof", help="End when standard input ends, too.")] = False,
 ) -> None:
     """Serve a bundle over HTTP on loopback: Open Inference Protocol v2 and POST /predict with JSON rows.
 
-    Its address is the one line on standard output, written once it has answered. The number of replicas follows the
-    load: it grows when requests queue or the promised p99 is in danger, and shrinks after a minute in which fewer would
-    have sufficed; the cap on dollars counts whole machines. On one machine every replica costs the same: nothing.
+    Its address is the one line on standard output, written once it has answered.
+
+    Replicas are added when requests queue or the promised p99 is in danger, and taken away after a minute in which
+    fewer would have sufficed. The cap on dollars counts whole machines: on one machine a replica more costs nothing.
 
     Examples:
 

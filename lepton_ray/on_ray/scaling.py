@@ -64,6 +64,7 @@ class Policy:
         self._terms, self._fleet = Terms.from_plain(terms), Fleet.from_plain(fleet)
         self._memory, self._began = Memory(), time.monotonic()
         self._rates: Rates | None = None
+        self._seen: Snapshot | None = None
         self._before: Dollars | None = None
         self._written, self._last = -WRITE_SECONDS, Scale(-1, -1)
         self._log = logging.getLogger("ray.serve")
@@ -77,23 +78,39 @@ class Policy:
         self._tell(ctx.app_name or "", seen, decision)
         return decision.replicas, {}
 
-    def _tell(self, application: str, seen: Snapshot, decision: Decision) -> None:
-        """Book what runs, and write what is new on the board and into the controller's log."""
-        if self._before is None:
-            told = board.read(application)
-            self._before = Dollars(0) if told is None else told.spent
-        nodes = self._fleet.nodes(max(seen.running, seen.wanted), decision.memory.spread)
-        per_hour = self._fleet.per_hour(max(nodes, seen.nodes))
+    def _book(self, seen: Snapshot, spread: bool) -> Dollars | None:
+        """Book what runs now, and return what it costs an hour.
+
+        Serve does not ask while it wakes the first replica: that time is booked when it does.
+        """
+        if self._seen is not None and not self._seen.running and seen.running:
+            self._since(self._seen.now, self._fleet.per_hour(self._fleet.nodes(seen.wanted, spread)))
+        self._seen = seen
+        nodes = max(self._fleet.nodes(max(seen.running, seen.wanted), spread), seen.nodes)
+        per_hour = self._fleet.per_hour(nodes)
+        self._since(seen.now, per_hour)
+        return per_hour
+
+    def _since(self, at: float, per_hour: Dollars | None) -> None:
         if per_hour is not None:
-            self._rates = Rates(((0.0, per_hour),)) if self._rates is None else self._rates.then(seen.now, per_hour)
-        now = (seen.running, decision.replicas, decision.bound)
-        last, fresh = self._last, seen.now - self._written < WRITE_SECONDS
-        if fresh and now == (last.running, last.wanted, last.bound):
+            self._rates = Rates(((0.0, per_hour),)) if self._rates is None else self._rates.then(at, per_hour)
+
+    def _tell(self, application: str, seen: Snapshot, decision: Decision) -> None:
+        """Write what is new on the board and into the controller's log; without a board the endpoint scales on."""
+        per_hour = self._book(seen, decision.memory.spread)
+        now, last = (seen.running, decision.replicas, decision.bound), self._last
+        if seen.now - self._written < WRITE_SECONDS and now == (last.running, last.wanted, last.bound):
             return
-        spent = self._before if self._rates is None else self._before + self._rates.cost(seen.now)
-        self._last = Scale(*now, decision.reason, per_hour, spent)
         self._written = seen.now
-        board.write(application, self._last)
+        try:
+            if self._before is None:
+                told = board.read(application)
+                self._before = Dollars(0) if told is None else told.spent
+            spent = self._before if self._rates is None else self._before + self._rates.cost(seen.now)
+            self._last = Scale(*now, decision.reason, per_hour, spent)
+            board.write(application, self._last)
+        except Exception as error:  # the head is away
+            self._log.warning("lepton_ray: the size of the endpoint was not written: %s", type(error).__name__)
         if decision.bound != last.bound:
             self._log.warning("lepton_ray: %s: %s", BOUNDS[decision.bound], self._last)
         elif decision.replicas != last.wanted:

@@ -49,7 +49,7 @@ class Snapshot:
         ongoing: requests inside the endpoint. queued: those of them that wait.
         rate: requests a second. each: seconds of work that one takes; 0.0 where that is not known.
         busy: replicas' worth of work done at once, at most ``running``.
-        p50, p99: seconds to answer lately, of the slowest replica; None where too few were answered.
+        p50, p99: seconds to answer lately, of all replicas together; None where too few were answered.
         nodes: machines that the replicas stand on; 0 where that is not known.
     """
 
@@ -70,7 +70,7 @@ class Snapshot:
         """Add up what each replica that runs says of itself, and what waits ``outside`` for one of them."""
         queued, busy = outside + sum(beat.waiting for beat in beats), sum(beat.busy for beat in beats)
         done = sum(beat.done for beat in beats)
-        sure = [beat for beat in beats if beat.answered >= ENOUGH_ANSWERS]
+        p50, p99 = _pooled(beats)
         return cls(
             now,
             len(beats),
@@ -80,8 +80,8 @@ class Snapshot:
             rate=sum(beat.rate for beat in beats),
             each=busy / done if done else 0.0,
             busy=busy,
-            p50=max((beat.p50 for beat in sure), default=None),
-            p99=max((beat.p99 for beat in sure), default=None),
+            p50=p50,
+            p99=p99,
             nodes=nodes,
         )
 
@@ -139,6 +139,19 @@ def decide(terms: Terms, fleet: Fleet, seen: Snapshot, memory: Memory) -> Decisi
     return Decision(count, reason, memory.bound, memory)
 
 
+def _pooled(beats: Sequence[Beat]) -> tuple[float | None, float | None]:
+    """The median and p99 of all answers, as near as those of each replica tell: their means, weighed by answers.
+
+    A replica with more than 2 of 100 answers has more than 1 of 100 above its own median, so the p99 is no less.
+    """
+    total = sum(beat.answered for beat in beats)
+    if total < ENOUGH_ANSWERS:
+        return None, None
+    p50 = sum(beat.p50 * beat.answered for beat in beats) / total
+    p99 = sum(beat.p99 * beat.answered for beat in beats) / total
+    return p50, max([p99, *(beat.p50 for beat in beats if beat.answered > 0.02 * total)])
+
+
 def allowed(terms: Terms, fleet: Fleet, spread: bool = False) -> tuple[int, str]:
     """The most replicas that may be, and whether the dollars or the number says so."""
     paid = None if terms.cap is None else fleet.affords(terms.cap, spread)
@@ -174,7 +187,7 @@ def _wish(terms: Terms, seen: Snapshot, memory: Memory) -> tuple[int, str, Memor
         if seen.now - tight < UP_DELAY:
             return seen.wanted, f"{danger}, since a moment ago", memory
         memory = replace(memory, too_few=(seen.running, _load(seen), seen.now))
-        more = seen.wanted if seen.wanted > seen.running else seen.running + 1
+        more = max(seen.wanted, seen.running) + (seen.wanted == seen.running)
         return max(more, _needed(seen)), danger, memory
     memory = replace(memory, tight=None)
     fewer = _fewer(terms, seen, memory)
@@ -184,7 +197,7 @@ def _wish(terms: Terms, seen: Snapshot, memory: Memory) -> tuple[int, str, Memor
     if 3 * fewer < most:  # much less came from here on
         since, most = seen.now, 0
     memory = replace(memory, easy=(since, max(most, fewer)))
-    if seen.now - since < DOWN_DELAY or seen.running < seen.wanted:
+    if seen.now - since < DOWN_DELAY:
         return seen.wanted, _state(terms, seen), memory
     return max(most, fewer), f"fewer have sufficed for {seen.now - since:.0f} s: {_state(terms, seen)}", memory
 
@@ -233,12 +246,16 @@ def _keeps(terms: Terms, seen: Snapshot, count: int) -> bool:
     now, then = seen.busy / seen.running, seen.busy / count
     if now <= ALONE and seen.p99 > NEAR * terms.p99:
         return True  # slow by itself: more replicas do not help
-    return seen.p99 + seen.each * (_tail(then) - _tail(now)) <= NEAR * terms.p99
+    return seen.p99 + seen.each * (_tail(then, count) - _tail(now, seen.running)) <= NEAR * terms.p99
 
 
-def _tail(busy: float) -> float:
-    """The wait of the slowest hundredth before a replica so busy, in works of steady length (Kingman, 1961)."""
-    return math.log(max(1.0, 100 * busy)) / (2 * (1 - busy)) if busy < 1 else math.inf
+def _tail(busy: float, count: int) -> float:
+    """The wait of the slowest hundredth before replicas so busy, in works of steady length (Kingman, 1961).
+
+    Of several the router takes the emptier of two, so only who finds both at work waits (Mitzenmacher, 2001).
+    """
+    waits = busy if count == 1 else busy**2
+    return math.log(max(1.0, 100 * waits)) / (2 * (1 - busy)) if busy < 1 else math.inf
 
 
 def _state(terms: Terms, seen: Snapshot) -> str:

@@ -75,7 +75,7 @@ def get(url: str, body: Any = None) -> str:
 @pytest.mark.ray
 def test_it_answers_until_ctrl_c_and_leaves_nothing(serve: Start, bundle: Bundle) -> None:
     before = folders()
-    process = serve()
+    process = serve("--p99", "50ms", "--max-usd-per-hour", "100", "--scale-to-zero-after", "10m")
     url, family = up(process)
     made, port = mine(before, family), int(url.rsplit(":", 1)[1])
     assert made and not port_free(port)
@@ -84,6 +84,11 @@ def test_it_answers_until_ctrl_c_and_leaves_nothing(serve: Start, bundle: Bundle
     assert answer["bundle"] == bundle.id
     assert answer["predictions"] == bundle.predict(ROW).to_pylist()
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", get(f"{url}/docs"))
+    ends = time.monotonic() + 10
+    while "lepton_replicas_wanted 1.0" not in (said := get(f"{url}/metrics")):
+        assert time.monotonic() < ends, said
+        time.sleep(0.1)
+    assert "lepton_cap_binds 0.0" in said
     taken = serve("--port", str(port))
     out, told = taken.communicate(timeout=30)
     assert (taken.returncode, out) == (8, "") and f"Port {port} on 127.0.0.1 is taken" in told

@@ -104,6 +104,30 @@ def test_what_runs_is_billed_and_a_new_deployment_goes_on_counting(monkeypatch: 
     assert float(wall.said[-1].spent) == pytest.approx(0.80, abs=0.012)
 
 
+def test_the_time_of_waking_in_which_serve_does_not_ask_is_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = Wall(monkeypatch)
+    policy = policy_of(Terms(least=0, most=2, idle=600.0), Fleet(Dollars.parse("3.60"), 1))
+    wall.ask(policy, 50, [], 0)
+    assert not wall.said[-1].spent and not wall.said[-1].per_hour
+    wall.now += 100.0
+    wall.ask(policy, 50, [Beat()], 1)
+    assert float(wall.said[-1].spent) == pytest.approx(0.15, abs=0.006)
+
+
+def test_without_a_board_it_decides_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wall = Wall(monkeypatch)
+
+    def away(application: str, scale: Scale) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(board, "write", away)
+    policy = policy_of(Terms(p99=0.1, most=4), Fleet(DIME, 1))
+    assert wall.ask(policy, 10, [BUSY], 1)[-1] == 2
+    assert "was not written: ConnectionError" in caplog.text
+
+
 def test_replicas_on_more_machines_than_they_need_are_billed_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     wall = Wall(monkeypatch)
     wall.ask(policy_of(Terms(most=4), Fleet(DIME, 2)), 1, [Beat(), Beat()], 2)

@@ -308,6 +308,9 @@ def test_a_crowd_gets_a_second_replica_and_the_cap_no_third(endpoint: Endpoint, 
         time.sleep(0.1)
     assert "lepton_replicas 2.0" in said and "lepton_usd_per_hour 0.24" in said and "lepton_usd_spent" in said
     assert "<dd>$0.24</dd>" in get(endpoint.url) and "replicas wanted" in get(endpoint.url)
+    dearer = replace(scaling, fleet=Fleet(Dollars.parse("0.125"), 1))
+    deploy(bundle.folder, port=port, name="churn", guarding=GUARDING, scaling=dearer)  # what runs goes on
+    until(lambda scale: scale.running == 2 and scale.per_hour == Dollars.parse("0.25"), 10)
 
 
 @pytest.mark.ray

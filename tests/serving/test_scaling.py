@@ -106,6 +106,14 @@ def test_a_promise_in_danger_makes_it_grow_and_a_kept_one_does_not() -> None:
     assert "75% busy" in after(5, replace(seen, busy=1.5)).reason
 
 
+def test_what_comes_up_or_goes_is_counted_before_more_is_asked_for() -> None:
+    seen = Snapshot(0.0, 2, 3, queued=4, rate=60, each=0.02, busy=1.2, p50=0.03, p99=0.09)
+    assert after(30, seen).replicas == 3
+    assert after(5, replace(seen, running=4, wanted=3)).replicas == 4
+    calm = after(DOWN_DELAY + 1, replace(seen, queued=0, busy=0.4, rate=20, p99=0.05))
+    assert calm.replicas == 2 and "fewer have sufficed" in calm.reason
+
+
 def test_slow_without_load_is_said_and_no_reason_to_grow() -> None:
     seen = Snapshot(0.0, 1, 1, rate=1, each=0.2, busy=0.2, p50=0.2, p99=0.25)
     decision = after(600, seen)
@@ -146,11 +154,14 @@ def test_a_machine_that_is_kept_pays_for_any_number() -> None:
 
 
 def test_beats_add_up_and_few_answers_are_no_quantile() -> None:
-    few = Beat(rate=3, done=2, busy=0.5, waiting=1, p50=0.1, p99=9.0, answered=19)
+    few = Beat(rate=3, done=2, busy=0.5, waiting=1, p50=0.1, p99=0.45, answered=20)
     many = Beat(rate=10, done=8, busy=0.5, waiting=0, p50=0.02, p99=0.05, answered=80)
     seen = Snapshot.of(7.0, 2, [few, many], outside=2)
     assert (seen.running, seen.rate, seen.queued, seen.busy, seen.each) == (2, 13, 3, 1.0, 0.1)
-    assert (seen.p50, seen.p99, seen.ongoing) == (0.02, 0.05, 4.0)
+    assert seen.p50 == pytest.approx(0.036) and seen.p99 == pytest.approx(0.13) and seen.ongoing == 4.0
+    stuck = replace(few, p50=0.4)
+    assert Snapshot.of(7.0, 2, [stuck, many]).p99 == 0.4
+    assert Snapshot.of(7.0, 1, [replace(few, answered=19)]).p99 is None
     assert Snapshot.of(7.0, 0, []).p99 is None
 
 
@@ -169,6 +180,13 @@ def test_load_that_grows_tenfold_and_falls_again_keeps_its_p99(seed: int) -> Non
     assert 6 <= max(lived.counts(100, 240)) <= 16 and lived.counts()[-1] <= 2
     assert turns(lived) <= 2, lived.counts()
     assert len(lived.counts()) <= 12 and lived.waiting < 5
+
+
+def test_a_promise_near_to_what_one_answer_takes_is_kept_without_wasting_replicas() -> None:
+    lived = live(replace(PROMISE, p99=0.05), FLEET, stepped((0, 20), (60, 200), (240, 20)), 900)
+    assert 2 <= lived.counts()[-1] <= 6 and max(lived.counts()) >= 8, lived.counts()
+    for since, until in ((100, 240), (250, 900)):
+        assert lived.p99(since, until) <= 0.05, lived.counts()
 
 
 @pytest.mark.parametrize("rate", [5, 20, 33, 60, 100])
