@@ -94,12 +94,11 @@ class Front:
         patience = self._wake if self._clock() - self._heard >= ASLEEP * self._idle else None
         try:
             async with asyncio.timeout(patience) as limit:
-                reply.heard = lambda: self._hear(limit)
+                reply.heard, reply.late = lambda: self._hear(limit), limit.expired
                 await self._app(scope, receive, reply)
         except TimeoutError:
             if reply.began:
                 raise
-            await reply.say(503, ((b"retry-after", b"%d" % WAKES),), SLEEPS)
 
     def _hear(self, limit: asyncio.Timeout) -> None:
         """Take note that a replica answers: it is awake, and from now on takes its own time."""
@@ -129,6 +128,7 @@ class _Reply:
         self._refused: Message | None = None
         self.began = False
         self.heard: Callable[[], None] = lambda: None
+        self.late: Callable[[], bool] = lambda: False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -143,10 +143,15 @@ class _Reply:
             names = [pair for pair in self._refused["headers"] if pair[0].lower() in (b"x-request-id", b"retry-after")]
             await self.say(self._refused["status"], names)
 
-    async def say(self, status: int, headers: Iterable[tuple[bytes, bytes]], what: str = "") -> None:
-        """Refuse in the endpoint's form; Serve's 408 is about its own patience, not about a slow caller."""
+    async def say(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Refuse in the endpoint's form; Serve's 408 is about its own patience, not about a slow caller.
+
+        Where nobody woke in time Serve was told to leave off, and what it says of that is not passed on.
+        """
         self.began = True
-        what = what or SAID.get(status, FAILED)
+        what = SAID.get(status, FAILED)
+        if self.late():
+            status, what, headers = 503, SLEEPS, ((b"retry-after", b"%d" % WAKES),)
         status = 503 if status == 408 else status
         body = json.dumps({"error": what}).encode()
         told = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

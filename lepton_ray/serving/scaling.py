@@ -174,12 +174,12 @@ def _noticed(fleet: Fleet, seen: Snapshot, memory: Memory) -> Memory:
 
 def _wish(terms: Terms, seen: Snapshot, memory: Memory) -> tuple[int, str, Memory]:
     """What it would be without bounds."""
+    if not seen.running:
+        if seen.queued or seen.ongoing or seen.wanted:  # who woke it may have gone, and will ask again
+            return max(1, seen.wanted), "somebody has asked for the first replica", memory
+        return 0, "nobody asks", memory
     if terms.idle is not None and memory.quiet is not None and seen.now - memory.quiet >= terms.idle:
         return 0, f"nobody has asked for {seen.now - memory.quiet:.0f} s", memory
-    if not seen.running:
-        if seen.queued or seen.ongoing or seen.wanted:
-            return max(1, seen.wanted), "a request waits for the first replica", memory
-        return 0, "nobody asks", memory
     danger = _danger(terms, seen, memory)
     if danger:
         tight = seen.now if memory.tight is None else memory.tight

@@ -114,6 +114,23 @@ def test_a_request_to_a_sleeping_endpoint_is_held_and_then_sent_away() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_what_serve_makes_of_being_stopped_is_not_passed_on(says: bool) -> None:
+    clock = Clock()
+
+    async def swallows(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            if says:
+                await PlainTextResponse("cancelled", 499)(scope, receive, send)
+
+    app = Front(swallows, idle=1.0, wake=0.02, clock=clock)
+    clock.now += 5
+    reply = asyncio.run(ask(app, "/predict"))
+    assert (reply.status, reply.headers["retry-after"]) == (503, "5") and "asleep" in reply.error
+
+
 def test_an_answer_that_has_begun_takes_its_time_though_the_endpoint_slept() -> None:
     clock = Clock()
 

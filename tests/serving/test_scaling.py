@@ -205,6 +205,20 @@ def test_what_the_cap_does_not_pay_for_waits_and_is_said() -> None:
     assert lived.p99(250, 400) <= 0.1
 
 
+def test_it_goes_on_waking_though_who_asked_has_gone() -> None:
+    terms = replace(PROMISE, least=0, idle=30.0)
+    asleep = decide(terms, FLEET, Snapshot(100.0, 0, 0), Memory(running=0, quiet=10.0))
+    assert asleep.replicas == 0
+    asked = decide(terms, FLEET, Snapshot(101.0, 0, 0, queued=1), asleep.memory)
+    assert asked.replicas == 1
+    gone = decide(terms, FLEET, Snapshot(102.0, 0, 1), asked.memory)
+    assert gone.replicas == 1
+    up = decide(terms, FLEET, Snapshot(105.0, 1, 1), gone.memory)
+    assert up.replicas == 1
+    assert decide(terms, FLEET, Snapshot(134.0, 1, 1), up.memory).replicas == 1
+    assert decide(terms, FLEET, Snapshot(136.0, 1, 1), up.memory).replicas == 0
+
+
 def test_it_sleeps_after_the_quiet_and_wakes_for_a_request() -> None:
     terms = replace(PROMISE, least=0, idle=30.0)
     lived = live(terms, FLEET, stepped((0, 10), (20, 0), (100, 10)), 200)
