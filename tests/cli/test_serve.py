@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.on_ray.port import port_free
+from lepton_ray.serving.client import Client
 from tests.sealed import ROW, seal
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -132,6 +134,22 @@ def test_ctrl_c_while_it_is_brought_up_ends_it_at_once(serve: Start) -> None:
     assert time.monotonic() - asked < 5
     assert (process.returncode, out) == (130, "") and "before the endpoint was up" in told
     assert gone(family, 0) and not made & folders()
+
+
+@pytest.mark.ray
+def test_who_wakes_it_and_has_not_waited_long_enough_is_told_when_to_ask_again(serve: Start, bundle: Bundle) -> None:
+    process = serve("--scale-to-zero-after", "3s", "--wake-timeout", "1s")
+    url, _ = up(process)
+    assert process.stderr is not None
+    while "scaling: 0 replicas" not in (line := process.stderr.readline()):
+        assert line
+    asked = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(f"{url}/predict", ROW)
+    assert (caught.value.code, caught.value.headers["retry-after"]) == (503, "5")
+    assert "asleep" in json.load(caught.value)["error"] and 0.9 < time.monotonic() - asked < 3
+    with Client(url) as client:
+        assert client.predict([ROW]).to_pylist() == bundle.predict(ROW).to_pylist()
 
 
 @pytest.mark.parametrize(
