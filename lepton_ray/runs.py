@@ -115,14 +115,17 @@ class Service:
     child: Child = field(repr=False)
 
     @classmethod
-    def start(cls, bundle: str | Path, port: int | None = None) -> "Service":
+    def start(cls, bundle: str | Path, port: int | None = None, *options: str) -> "Service":
         """Return once it has answered its first request.
+
+        Args:
+            options: of ``lepton serve``, besides the port.
 
         Raises:
             BundleError: it is no bundle, or a damaged one. EnvironmentFault: the port is taken.
             ServingError: it did not come up.
         """
-        child = Child(["serve", str(bundle), *([] if port is None else ["--port", str(port)])], "keep")
+        child = Child(["serve", str(bundle), *([] if port is None else ["--port", str(port)]), *options], "keep")
         try:
             url = child.line()
         except BaseException:

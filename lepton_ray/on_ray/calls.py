@@ -3,7 +3,6 @@
 What a call means stands in ``serving.calls``.
 """
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,6 @@ from lepton_ray.serving.calls import METHODS, SERVICE, call
 
 OFFERED = "lepton_ray.on_ray.calls.offer"
 """By this name Serve's proxy finds the service."""
-
-log = logging.getLogger("lepton_ray.serving")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +50,21 @@ async def answer(app: ASGIApp, method: str, request: bytes, context: Any) -> Enc
     return Encoded(called.answer)
 
 
+def can_stay() -> bool:
+    """Whether this Ray's Serve binds its gRPC port where it can be kept on loopback; else no port may be opened."""
+    from ray.serve._private import default_impl
+
+    return hasattr(default_impl, "add_grpc_address")
+
+
 def stay_on_loopback() -> None:
     """Bind the gRPC port of the proxy in this process to 127.0.0.1, before it is opened.
 
-    Serve writes ``[::]`` there and offers no setting. Should Serve change, this does nothing and says so.
+    Serve writes ``[::]`` there and offers no setting. Should Serve change, this does nothing; see ``can_stay``.
     """
     from ray.serve._private import default_impl
 
-    bind = getattr(default_impl, "add_grpc_address", None)
-    if bind is None:
-        log.warning("A gRPC port would be open beyond loopback: this Ray binds it elsewhere.")
+    if not can_stay():
         return
+    bind = default_impl.add_grpc_address
     vars(default_impl)["add_grpc_address"] = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))

@@ -5,19 +5,24 @@ Imported inside Serve's replicas. It knows nothing about deployments: ``serving.
 
 import asyncio
 import logging
+import time
 from typing import Any
 
+import ray
 from ray import serve
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lepton_ray.bundle.kinds import load_any
 from lepton_ray.bundle.tensors import TensorBundle
 from lepton_ray.money.dollars import Dollars
+from lepton_ray.on_ray.board import Board
 from lepton_ray.on_ray.calls import Encoded, answer
 from lepton_ray.on_ray.crowd import Crowd
+from lepton_ray.on_ray.scaling import reported
 from lepton_ray.serving.app import build_app
 from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.guarding import Guarding
+from lepton_ray.serving.recent import Recent
 from lepton_ray.serving.standing import Standing
 from lepton_ray.serving.tensor_app import build_tensor_app
 
@@ -33,32 +38,45 @@ class Replica:
     has spent is not given back.
     """
 
-    def __init__(self, loopback: bool, replicas: int) -> None:
+    def __init__(self, loopback: bool) -> None:
         if loopback:
             stay_on_loopback()
+        here = serve.get_replica_context()
         self._app: ASGIApp | None = None
-        self._replica = str(serve.get_replica_context().replica_tag)
-        self._crowd = Crowd(replicas)
+        self._replica = str(here.replica_tag)
+        self._crowd: Crowd | None = None
+        self._board = Board(here.app_name)
+        self._recent = Recent(time.monotonic)
+        self._node = str(ray.get_runtime_context().get_node_id())
         self._guarded: tuple[Guarding, Guard] | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load, verify and warm the bundle that ``config`` names; one that fails leaves the old one serving."""
         try:
             guarding = Guarding.from_plain(config["guard"])
-            guard = self._guard(guarding)
-            self._app = await asyncio.to_thread(_warm_app, config, self._replica, guard)
+            guard = self._guard(guarding, config["most"])
+            self._board.watch()
+            micros = config["per_hour_micros"]
+            per_hour = None if micros is None else Dollars(micros)
+            standing = Standing(self._replica, per_hour, lambda: self._board.now)
+            self._app = await asyncio.to_thread(_warm_app, config, standing, guard)
             self._guarded = guarding, guard
         except Exception as error:
             if self._app is None:
                 raise
             log.error("Bundle %s was refused, the old one serves on: %s", config["bundle"][:12], type(error).__name__)
 
-    def _guard(self, guarding: Guarding) -> Guard:
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve carries to the scaling policy, twice a second."""
+        return reported(self._recent.beat(), self._node)
+
+    def _guard(self, guarding: Guarding, most: int) -> Guard:
         if self._guarded is not None and self._guarded[0] == guarding:
             return self._guarded[1]
+        crowd = self._crowd = self._crowd or Crowd(most)
         if guarding.limits.rate:
-            self._crowd.watch()
-        return guarding.guard(serve.get_replica_context().rank.rank, lambda: self._crowd.now)
+            crowd.watch()
+        return guarding.guard(serve.get_replica_context().rank.rank, lambda: crowd.now, self._recent)
 
     async def ServerLive(self, request: bytes, grpc_context: Any) -> Encoded:
         """Say that it is alive; this and the next five are Open Inference Protocol over gRPC."""
@@ -98,9 +116,7 @@ class Replica:
         return asked
 
 
-def _warm_app(config: dict[str, Any], replica: str, guard: Guard) -> ASGIApp:
-    micros = config["per_hour_micros"]
-    standing = Standing(replica, None if micros is None else Dollars(micros))
+def _warm_app(config: dict[str, Any], standing: Standing, guard: Guard) -> ASGIApp:
     bundle = load_any(config["folder"], expected_id=config["bundle"], trust=config["trust"])
     if isinstance(bundle, TensorBundle):
         bundle.predict({name: [value] for name, value in bundle.manifest.example.items()})

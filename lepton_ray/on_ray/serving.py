@@ -23,6 +23,8 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.port import HOST, Port, port_free
 from lepton_ray.serving.guarding import Guarding
 from lepton_ray.serving.keys import digest_of, new_key
+from lepton_ray.serving.limits import Limits
+from lepton_ray.serving.terms import Asked, Scaling, Terms
 
 MORE_TIME = 5.0
 """So much longer than our guard Serve waits for an answer: the guard says it better."""
@@ -50,9 +52,12 @@ class Endpoint:
 class FrontDoor:
     """Serve's controller and proxy, started in the background on a Ray that is ready."""
 
-    def __init__(self, port: Port, guarding: Guarding | None = None, *, grpc: Port | None = None) -> None:
+    def __init__(
+        self, port: Port, guarding: Guarding | None = None, terms: Terms | None = None, *, grpc: Port | None = None
+    ) -> None:
         self.port, self.grpc = port, grpc
         self.guarding = guarding or Guarding()
+        self._terms = terms or Terms()
         self.seconds = 0.0
         self._number = port.number
         self._error: Exception | None = None
@@ -79,8 +84,7 @@ class FrontDoor:
     def _open(self) -> None:
         began = time.monotonic()
         try:
-            limits = self.guarding.limits
-            self._number = start_serve(self.port, limits.time + MORE_TIME, limits.work + limits.queue, grpc=self.grpc)
+            self._number = start_serve(self.port, self.guarding.limits, self._terms, grpc=self.grpc)
         except LeptonError as error:
             self._error = error
         except Exception as error:
@@ -88,31 +92,39 @@ class FrontDoor:
         self.seconds = time.monotonic() - began
 
 
-def start_serve(port: Port, patience: float, inside: int, *, grpc: Port | None = None) -> int:
+def start_serve(port: Port, limits: Limits, terms: Terms, *, grpc: Port | None = None) -> int:
     """Start Serve's controller and its one proxy on loopback; gRPC stays off where it has no port.
 
     A Ray that serves already, in a notebook, keeps its port: there can be one only.
 
     Args:
         port, grpc: held.
-        patience: seconds that the proxy waits for an answer. inside: requests over HTTP that it has in hand at most.
+        limits: how long an answer may take, and how many requests over HTTP the proxy has in hand at most.
+        terms: after how long the endpoint sleeps, and how long a request may wait for it to wake.
 
     Returns:
         The port that the proxy listens at.
 
     Raises:
         EnvironmentFault: somebody took the port meanwhile.
-        ServingError: this Ray serves already, on another port than the one asked for; or Serve does not come up.
+        ServingError: this Ray serves already, on another port than the one asked for; gRPC would be open to others; or
+            Serve does not come up.
     """
     from ray import serve
     from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
     from ray.serve.context import _get_global_client
 
-    from lepton_ray.on_ray.calls import OFFERED
+    from lepton_ray.on_ray.calls import OFFERED, can_stay
     from lepton_ray.on_ray.ingress import let_in
 
+    if grpc is not None and not can_stay():
+        raise ServingError(
+            "The gRPC port cannot be kept on loopback with this Ray.", "Leave --grpc out, or install the pinned Ray."
+        )
+
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    let_in(inside)
+    let_in(limits.work + limits.queue, terms.idle, terms.wake)
+    patience = limits.time + MORE_TIME + (0.0 if terms.idle is None else terms.wake)
     options = HTTPOptions(host=HOST, port=port.number, request_timeout_s=patience, keep_alive_timeout_s=KEEP_ALIVE)
     try:
         serve.start(
@@ -148,6 +160,7 @@ def bring_up(
     *,
     trust: Collection[str] = (),
     per_hour: Dollars | None = None,
+    scaling: Scaling | None = None,
     timeout: float = 60.0,
 ) -> Endpoint:
     """Put a bundle behind a door that was opened, and return once it has answered ``row``.
@@ -156,7 +169,9 @@ def bring_up(
         ServingError: it did not come up, or did not answer. BundleError: the folder is no bundle, or a damaged one.
     """
     number = door.wait(timeout)
-    endpoint = deploy(bundle_folder, port=number, trust=trust, per_hour=per_hour, guarding=door.guarding)
+    endpoint = deploy(
+        bundle_folder, port=number, trust=trust, per_hour=per_hour, guarding=door.guarding, scaling=scaling
+    )
     first_request(endpoint.url, row, key=endpoint.probe)
     return endpoint
 
@@ -166,11 +181,11 @@ def deploy(
     *,
     port: int,
     name: str = "model",
-    replicas: int | None = None,
     cpus: float = 0.0,
     trust: Collection[str] = (),
     per_hour: Dollars | None = None,
     guarding: Guarding | None = None,
+    scaling: Scaling | None = None,
     timeout: float = 60.0,
 ) -> Endpoint:
     """Put a bundle behind the Serve that runs, in the place of the one before it, and return once it answers.
@@ -179,11 +194,11 @@ def deploy(
         bundle_folder: the bundle; a link is followed once, now.
         port: where the proxy listens.
         name: of the model, in its routes.
-        replicas: autoscale from one up to so many; by default the machine's cores.
         cpus: that Ray reserves per replica; 0 fits beside actors that hold every CPU and wait.
         trust: families outside lepton_ray whose code the bundle may import.
         per_hour: what the endpoint's machines cost, for its page and its metrics.
         guarding: who may ask, how much and how often; by default everybody, within the usual limits.
+        scaling: how many replicas, and why; by default from one up to this machine's cores, as requests queue.
         timeout: seconds until it counts as failed.
 
     Raises:
@@ -191,13 +206,13 @@ def deploy(
         ServingError: no replica came up with it.
     """
     began = time.monotonic()
-    most = max(1, replicas or os.cpu_count() or 1)
     guarding, probe = guarding or Guarding(), ""
     if guarding.keys:
         probe = new_key()
         guarding = replace(guarding, probe=digest_of(probe))
+    scaling = scaling or Scaling.on_one_host(os.cpu_count() or 1, per_hour, Asked(), guarding.limits)
     application = application_of(
-        bundle_folder, name=name, replicas=most, cpus=cpus, trust=trust, per_hour=per_hour, guarding=guarding
+        bundle_folder, name=name, scaling=scaling, cpus=cpus, trust=trust, per_hour=per_hour, guarding=guarding
     )
     bundle_id = manifest_of(Path(bundle_folder).resolve())[0]
     _run(application, timeout)
@@ -211,7 +226,7 @@ def application_of(
     bundle_folder: Path | str,
     *,
     name: str,
-    replicas: int,
+    scaling: Scaling,
     cpus: float,
     trust: Collection[str] = (),
     per_hour: Dollars | None = None,
@@ -234,11 +249,12 @@ def application_of(
         "trust": sorted(trust),
         "per_hour_micros": None if per_hour is None else per_hour.micros,
         "guard": guarding.plain(),
+        "most": scaling.terms.most,
     }
-    return _application(config, replicas, cpus, guarding.limits.work + guarding.limits.queue)
+    return _application(config, scaling, cpus, guarding.limits.work + guarding.limits.queue)
 
 
-def _application(config: Mapping[str, Any], replicas: int, cpus: float, inside: int) -> Any:
+def _application(config: Mapping[str, Any], scaling: Scaling, cpus: float, inside: int) -> Any:
     """The Serve application. Its version never changes, so a new config reaches the replicas that run.
 
     Serve's own bounds lie behind those of the guard, which lets ``inside`` requests in and reads as many bodies: what
@@ -248,19 +264,12 @@ def _application(config: Mapping[str, Any], replicas: int, cpus: float, inside: 
     from ray.serve.config import BackpressureConfig
 
     from lepton_ray.on_ray.replica import Replica
+    from lepton_ray.on_ray.scaling import autoscaling_config
 
     deployment = serve.deployment(
         name="model",
         user_config=dict(config),
-        autoscaling_config={
-            "min_replicas": 1,
-            "initial_replicas": 1,
-            "max_replicas": replicas,
-            "target_ongoing_requests": 4,
-            "upscale_delay_s": 3,
-            "downscale_delay_s": 60,
-            "look_back_period_s": 11,
-        },
+        autoscaling_config=autoscaling_config(scaling),
         ray_actor_options={"num_cpus": cpus},
         max_ongoing_requests=2 * inside + 16,
         max_queued_requests=inside + 128,
@@ -272,7 +281,7 @@ def _application(config: Mapping[str, Any], replicas: int, cpus: float, inside: 
         graceful_shutdown_timeout_s=2,
         graceful_shutdown_wait_loop_s=0.1,
     )(Replica)
-    return deployment.options(version="1", _internal=True).bind(_on_one_host(), replicas)
+    return deployment.options(version="1", _internal=True).bind(_on_one_host())
 
 
 def first_request(url: str, row: Mapping[str, Any], *, key: str = "", timeout: float = 15.0) -> dict[str, Any]:

@@ -16,10 +16,18 @@ class Gate:
     Args:
         work: requests worked on at once. queue: requests that wait for it.
         clock: seconds of a clock that does not jump.
+        seen: is told, whenever it changes, how many are worked on and how many wait.
     """
 
-    def __init__(self, work: int, queue: int, clock: Callable[[], float]) -> None:
-        self._free, self._most, self._clock = work, work + queue, clock
+    def __init__(
+        self,
+        work: int,
+        queue: int,
+        clock: Callable[[], float],
+        seen: Callable[[int, int], None] = lambda working, waiting: None,
+    ) -> None:
+        self._free, self._most, self._clock, self._seen = work, work + queue, clock, seen
+        self._working = 0
         self._work = work
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._inside = 0
@@ -40,11 +48,13 @@ class Gate:
         if self.full:
             return False
         self._inside += 1
+        self._tell()
         return True
 
     def leave(self) -> None:
         """Go out again, whatever became of the request."""
         self._inside -= 1
+        self._tell()
 
     async def turn(self) -> float:
         """Wait for the turn to be worked on; return when it began. ``done`` must follow."""
@@ -59,17 +69,24 @@ class Gate:
                 if not mine.cancelled():  # it was woken, and will not work
                     self._free_one()
                 raise
+        self._working += 1
+        self._tell()
         return self._clock()
 
     def done(self, began: float) -> None:
         """End the work that began then. The next one begins once the loop has looked around."""
         self._mean += 0.1 * (self._clock() - began - self._mean)
+        self._working -= 1
+        self._tell()
         asyncio.get_running_loop().call_soon(self._free_one)
 
     @property
     def wait(self) -> int:
         """Whole seconds in which those inside are likely to be gone, at least one."""
         return max(1, ceil(self._inside * self._mean / self._work))
+
+    def _tell(self) -> None:
+        self._seen(self._working, max(0, self._inside - self._working))
 
     def _free_one(self) -> None:
         while self._waiting:

@@ -25,6 +25,7 @@ from lepton_ray.serving.admission import Gate
 from lepton_ray.serving.keys import ADMIN, PREDICT, KeyRing
 from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.rate import Rate
+from lepton_ray.serving.recent import Recent
 from lepton_ray.serving.schema import Refusal, dump
 from lepton_ray.serving.trace import Trace
 
@@ -90,6 +91,7 @@ class Guard:
         ring: the keys; None: everybody may ask. log: where each request leaves a line.
         clock: seconds of a clock that does not jump. replicas: how many there are now, for the rate.
         front: whether a front before this one gives the request's id back already.
+        recent: is told what comes, how long it takes and how much waits.
     """
 
     def __init__(
@@ -101,11 +103,13 @@ class Guard:
         clock: Callable[[], float] = time.monotonic,
         replicas: Callable[[], int] = lambda: 1,
         front: bool = False,
+        recent: Recent | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._ring, self._log, self._clock, self._front = ring, log, clock, front
         self._rate = Rate(self.limits.rate, self.limits.at_once, clock, replicas)
-        self._gate = Gate(self.limits.work, self.limits.queue, clock)
+        self._recent = recent or Recent(clock)
+        self._gate = Gate(self.limits.work, self.limits.queue, clock, self._recent.now)
         self._most = self.limits.work + self.limits.queue
         self._reading = 0
 
@@ -122,6 +126,7 @@ class Guard:
                 await app(scope, receive, send)
                 return
             began = self._clock()
+            self._recent.came()
             heads, size = _heads(scope["headers"])
             size += len(scope["path"]) + len(scope["query_string"])
             trace = Trace.of(heads.get(b"x-request-id", b""), heads.get(b"traceparent", b""))
@@ -136,6 +141,8 @@ class Guard:
                 if scope["method"] == "POST":
                     self._count(who)
                     await self._posted(app, scope, receive, answer)
+                    if 0 < answer.status < 400:
+                        self._recent.answered(self._clock() - began)
                 else:
                     await app(scope, receive, answer)
             except Refusal as refusal:

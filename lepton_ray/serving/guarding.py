@@ -10,6 +10,7 @@ from lepton_ray.serving.access_log import AccessLog
 from lepton_ray.serving.guard import Guard
 from lepton_ray.serving.keys import KeyFile, KeyRing
 from lepton_ray.serving.limits import Limits
+from lepton_ray.serving.recent import Recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ class Guarding:
         """What ``plain`` gave."""
         return cls(**{**given, "limits": Limits(**given["limits"])})
 
-    def guard(self, replica: int, replicas: Callable[[], int]) -> Guard:
-        """The guard of the replica of this number; ``replicas`` says how many there are now."""
+    def guard(self, replica: int, replicas: Callable[[], int], recent: Recent) -> Guard:
+        """The guard of the replica of this number, which tells ``recent``; ``replicas``: how many there are now."""
         ring = KeyRing(self.keys, time.monotonic, probe=self.probe) if self.keys else None
         log = AccessLog(Path(self.log) / f"access-{replica}.log") if self.log else None
-        return Guard(self.limits, ring, log, replicas=replicas, front=True)
+        return Guard(self.limits, ring, log, replicas=replicas, front=True, recent=recent)
 
 
 def _whole(path: str) -> str:

@@ -1,16 +1,41 @@
 """What one replica counts, in Prometheus' own types. Knows nothing about models; no label ever holds user input."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lepton_ray.serving.standing import UNKNOWN, Standing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes(Collector):
+    """What holds for the endpoint and not for this replica: read when somebody asks."""
+
+    standing: Standing
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges; what is not known is left out."""
+        scale, rate = self.standing.scale(), self.standing.rate
+        if rate is not None:
+            yield GaugeMetricFamily("lepton_usd_per_hour", "What the endpoint's machines cost.", float(rate))
+        if scale is None:
+            return
+        yield GaugeMetricFamily("lepton_replicas", "Replicas that answer.", scale.running)
+        yield GaugeMetricFamily("lepton_replicas_wanted", "Replicas that there are to be.", scale.wanted)
+        cap, most = (float(scale.bound == bound) for bound in ("cap", "most"))
+        yield GaugeMetricFamily("lepton_cap_binds", "1 while the cap on dollars keeps it from more replicas.", cap)
+        yield GaugeMetricFamily("lepton_max_replicas_binds", "1 while their largest number keeps it from more.", most)
+        if scale.per_hour is not None:
+            yield GaugeMetricFamily("lepton_usd_spent", "What its machines have cost until now.", float(scale.spent))
 
 
 class Metrics:
@@ -32,9 +57,7 @@ class Metrics:
         replica.labels(standing.replica).set(1)
         started = Gauge("lepton_started_time_seconds", "When it came up, since 1970.", registry=self._registry)
         started.set_to_current_time()
-        if standing.per_hour is not None:
-            price = Gauge("lepton_usd_per_hour", "What the endpoint's machines cost.", registry=self._registry)
-            price.set(float(standing.per_hour))
+        self._registry.register(_Sizes(standing))
 
     def add_rows(self, rows: int) -> None:
         """Count rows that were predicted."""

@@ -216,7 +216,7 @@ async function submit(event) {
 const replicas = new Map();
 
 function parse(text) {
-  const seen = { replica: "", requests: 0, rows: 0, started: 0, price: null, told: null, buckets: new Map() };
+  const seen = { replica: "", requests: 0, rows: 0, started: 0, price: null, told: null, capped: false, spent: null, buckets: new Map() };
   for (const line of text.split("\n")) {
     const found = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
     if (!found) continue;
@@ -229,6 +229,8 @@ function parse(text) {
     else if (name === "lepton_started_time_seconds") seen.started = Number(value);
     else if (name === "lepton_usd_per_hour") seen.price = Number(value);
     else if (name === "lepton_replicas") seen.told = Number(value);
+    else if (name === "lepton_cap_binds") seen.capped = Number(value) === 1;
+    else if (name === "lepton_usd_spent") seen.spent = Number(value);
     else if (name === "lepton_request_seconds_bucket" && asked) {
       const end = label("le") === "+Inf" ? Infinity : Number(label("le"));
       seen.buckets.set(end, (seen.buckets.get(end) || 0) + Number(value));
@@ -277,9 +279,10 @@ function showLive() {
   byId("live-p50").textContent = half === null ? "–" : seconds(half);
   byId("live-p99").textContent = most === null ? "–" : seconds(most);
   byId("live-replicas").textContent = String(total.latest.told ?? replicas.size);
+  if (total.latest.told !== null) byId("live-scale").textContent = total.latest.capped ? "the cap on dollars allows no more" : "that answer";
   byId("live-rows").textContent = `${figure(total.rows)} row${total.rows === 1 ? "" : "s"} predicted since it came up`;
   if (total.latest.price === null) return;
-  const spent = (total.latest.price * Math.max(0, Date.now() / 1000 - total.started)) / 3600;
+  const spent = total.latest.spent ?? (total.latest.price * Math.max(0, Date.now() / 1000 - total.started)) / 3600;
   byId("live-spent").textContent = dollars(spent);
   byId("live-price").textContent = `since it came up, at ${dollars(total.latest.price)} per hour`;
   byId("live-per").textContent = total.rows ? dollars((1000 * spent) / total.rows) : "–";

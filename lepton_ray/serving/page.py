@@ -91,8 +91,10 @@ def facts_of(bundle: Bundle, standing: Standing) -> list[tuple[str, str, str]]:
         )
     made = datetime.fromtimestamp(manifest.created, UTC)
     said.append(("model", manifest.family, f"bundle {bundle.id[:12]}, made {made:%Y-%m-%d}"))
-    if standing.per_hour is not None:
-        said.append(("price", f"{standing.per_hour}", "per hour, for the machines it runs on"))
+    if standing.rate is not None:
+        said.append(("price", f"{standing.rate}", "per hour, for the machines it runs on"))
+    if (scale := standing.scale()) is not None:
+        said.append(("replicas wanted", f"{scale.wanted}", scale.reason))
     return said
 
 

@@ -17,7 +17,10 @@ from lepton_ray.money.dollars import Dollars
 from lepton_ray.money.prices import machine_price
 from lepton_ray.on_host.run_folder import RunFolder
 from lepton_ray.runs import Service
+from lepton_ray.serving.fleet import Fleet
+from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.reading import Counted
+from lepton_ray.serving.terms import Asked
 from lepton_ray.spec import Surroundings
 from lepton_ray.verbs.data import Data
 from lepton_ray.verbs.estimator import Estimator
@@ -160,7 +163,7 @@ class Lepton:
         RunFolder(self.fitted.folder).write_json("result.json", self.fitted.to_dict())
         return self.fitted
 
-    def deploy(self, *, port: int | None = None, start: bool = True) -> Deployed:
+    def deploy(self, *, port: int | None = None, start: bool = True, scaling: Asked | None = None) -> Deployed:
         """Bring the model up behind Ray Serve on loopback, and write the YAML that ``serve deploy`` takes.
 
         The endpoint is a process of its own and ends with this one at the latest; one that was deployed before ends
@@ -168,9 +171,12 @@ class Lepton:
 
         Args:
             start: False: only the file.
+            scaling: ``lepton_ray.serving.terms.Asked(p99="50ms", max_usd_per_hour=0.40)``: how many replicas, and why;
+                by default from one up to the cores, as requests queue. The file says the same.
 
         Raises:
-            UsageError: nothing is fitted yet, or it cannot leave this process. ServingError: it did not come up.
+            UsageError: nothing is fitted yet, or it cannot leave this process, or the numbers make no sense.
+            MoneyError: the cap pays for no machine. ServingError: it did not come up.
         """
         if self.fitted is None:
             raise UsageError("Nothing is fitted yet.", "Call train() or optimize() first.")
@@ -179,13 +185,15 @@ class Lepton:
             raise UsageError(f"{self.fitted.model} cannot be deployed.", " ".join(self.fitted.notes))
         if self.deployed is not None:
             self.deployed.stop()
-        config = bundle.folder.parent / "serve.yaml"
-        with new_file(config) as place:
-            place.write_text(serve_config(str(bundle.folder), port or DEFAULT_PORT), encoding="utf-8")
-        since = time.monotonic()
-        service = Service.start(bundle.folder, port) if start else None
         override = None if self._price is None else Dollars.parse(self._price, name="price")
-        rate = machine_price(Surroundings.read().vcpus, override).per_hour
+        around, scaling = Surroundings.read(), scaling or Asked()
+        rate = machine_price(around.vcpus, override).per_hour
+        config = bundle.folder.parent / "serve.yaml"
+        text = serve_config(str(bundle.folder), port or DEFAULT_PORT, scaling, Fleet(rate, around.cpus, kept=1))
+        with new_file(config) as place:
+            place.write_text(text, encoding="utf-8")
+        since = time.monotonic()
+        service = Service.start(bundle.folder, port, *scaling.words()) if start else None
         self.deployed = Deployed("" if service is None else service.url, config, rate, since, service)
         return self.deployed
 
@@ -207,16 +215,29 @@ class Lepton:
         return Watched(url, Counted.read(text), seconds, Dollars.of_rate(self.deployed.per_hour, seconds))
 
 
-def serve_config(bundle: str, port: int, *, trust: tuple[str, ...] = ()) -> str:
-    """The YAML that ``serve deploy`` and ``serve run`` take for the bundle in this folder."""
+def serve_config(bundle: str, port: int, asked: Asked, fleet: Fleet, *, trust: tuple[str, ...] = ()) -> str:
+    """The YAML that ``serve deploy`` and ``serve run`` take for the bundle in this folder.
+
+    Args:
+        asked: how many replicas, and why. fleet: what a node costs, and how many replicas it takes.
+
+    Raises:
+        UsageError, MoneyError: what was asked for makes no sense.
+    """
+    limits = Limits()
+    terms = asked.terms(fleet, limits, fleet.seats)
+    about: dict[str, Any] = {"replicas_per_node": fleet.seats, "cpus": 1.0, **asked.given()}
+    if fleet.per_node is not None:
+        about["price"] = str(fleet.per_node)[1:]
     application = {
         "name": "lepton",
         "route_prefix": "/",
         "import_path": "lepton_ray.on_ray.application:application",
-        "args": {"bundle": bundle, "name": "model", "trust": list(trust)},
+        "args": {"bundle": bundle, "name": "model", "trust": list(trust), **about},
     }
-    http = {"host": "127.0.0.1", "port": port, "request_timeout_s": 30.0, "keep_alive_timeout_s": 30}
+    patience = limits.time + 5.0 + (0.0 if terms.idle is None else terms.wake)
+    http = {"host": "127.0.0.1", "port": port, "request_timeout_s": patience, "keep_alive_timeout_s": 30}
     text = yaml.safe_dump(
         {"proxy_location": "HeadOnly", "http_options": http, "applications": [application]}, sort_keys=False
     )
-    return f"# serve deploy serve.yaml\n{text}"
+    return f"# serve deploy serve.yaml; price: of an hour of one node, replicas_per_node: how many it takes\n{text}"

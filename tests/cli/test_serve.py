@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.on_ray.port import Port, port_free
+from lepton_ray.serving.client import Client
 from tests.sealed import ROW, seal
 from tests.serving.calling import call, typed_request, values
 
@@ -77,7 +79,10 @@ def get(url: str, body: Any = None) -> str:
 def test_it_answers_until_ctrl_c_and_leaves_nothing(serve: Start, bundle: Bundle) -> None:
     before, called = folders(), Port.reserve(first=9000)
     called.close()
-    process = serve("--grpc-port", str(called.number))
+    process = serve(
+        *("--grpc-port", str(called.number), "--p99", "50ms", "--max-usd-per-hour", "100"),
+        *("--scale-to-zero-after", "10m"),
+    )
     url, family = up(process)
     made, port = mine(before, family), int(url.rsplit(":", 1)[1])
     assert made and not port_free(port)
@@ -86,6 +91,11 @@ def test_it_answers_until_ctrl_c_and_leaves_nothing(serve: Start, bundle: Bundle
     assert answer["bundle"] == bundle.id
     assert answer["predictions"] == bundle.predict(ROW).to_pylist()
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", get(f"{url}/docs"))
+    ends = time.monotonic() + 10
+    while "lepton_replicas_wanted 1.0" not in (said := get(f"{url}/metrics")):
+        assert time.monotonic() < ends, said
+        time.sleep(0.1)
+    assert "lepton_cap_binds 0.0" in said
     taken = serve("--port", str(port))
     out, told = taken.communicate(timeout=30)
     assert (taken.returncode, out) == (8, "") and f"Port {port} on 127.0.0.1 is taken" in told
@@ -134,3 +144,35 @@ def test_ctrl_c_while_it_is_brought_up_ends_it_at_once(serve: Start) -> None:
     assert time.monotonic() - asked < 5
     assert (process.returncode, out) == (130, "") and "before the endpoint was up" in told
     assert gone(family, 0) and not made & folders()
+
+
+@pytest.mark.ray
+def test_who_wakes_it_and_has_not_waited_long_enough_is_told_when_to_ask_again(serve: Start, bundle: Bundle) -> None:
+    process = serve("--scale-to-zero-after", "3s", "--wake-timeout", "1s")
+    url, _ = up(process)
+    assert process.stderr is not None
+    while "scaling: 0 replicas" not in (line := process.stderr.readline()):
+        assert line
+    asked = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(f"{url}/predict", ROW)
+    assert (caught.value.code, caught.value.headers["retry-after"]) == (503, "5")
+    assert "asleep" in json.load(caught.value)["error"] and 0.9 < time.monotonic() - asked < 3
+    with Client(url) as client:
+        assert client.predict([ROW]).to_pylist() == bundle.predict(ROW).to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--p99", "0"), 2, "Write it like --p99 50ms."),
+        (("--max-usd-per-hour", "0.000001"), 4, "The smallest that would do is 0."),
+        (("--min-replicas", "0"), 2, "Give --scale-to-zero-after 10m."),
+    ],
+)
+def test_senseless_terms_are_refused_before_anything_starts(
+    serve: Start, words: tuple[str, ...], code: int, said: str
+) -> None:
+    process = serve(*words)
+    out, told = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, "") and said in told and "bringing up" not in told

@@ -8,7 +8,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,17 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.files import point
 from lepton_ray.errors import BundleError, EnvironmentFault, ServingError
 from lepton_ray.money.dollars import Dollars
+from lepton_ray.on_ray import board
 from lepton_ray.on_ray.port import Port, port_free
-from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request
+from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request, start_serve
 from lepton_ray.on_ray.session import Session, boot, short_temp_dir
 from lepton_ray.serving import open_inference_pb2 as wire
+from lepton_ray.serving.fleet import Fleet
 from lepton_ray.serving.guarding import Guarding
 from lepton_ray.serving.keys import KeyFile
 from lepton_ray.serving.limits import Limits
+from lepton_ray.serving.standing import Scale
+from lepton_ray.serving.terms import Scaling, Terms
 from tests.outside import ROOT
 from tests.sealed import ROW, raw_table, seal
 from tests.serving.calling import WRONG, call, raw_request, refused, typed_request, values
@@ -39,6 +44,8 @@ STEERED = (
 )
 
 RATE = Dollars.parse("0.12")
+SLEEPY = Terms(least=0, idle=3.0, wake=30.0)
+"""After so little quiet the front takes the endpoint of this module for asleep; it sleeps in one test alone."""
 
 
 def test_a_taken_port_is_an_error() -> None:
@@ -90,7 +97,7 @@ def endpoint(bundle: Bundle, grpc_port: int) -> Iterator[Endpoint]:
     try:
         session.wait(60)
         port = Port.reserve()
-        assert FrontDoor(port, grpc=Port(grpc_port, None)).open().wait() == port.number
+        assert FrontDoor(port, terms=SLEEPY, grpc=Port(grpc_port, None)).open().wait() == port.number
         point(bundle.folder.parent / "bundle", bundle.folder)
         folder = bundle.folder.parent / "bundle"
         yield deploy(folder, port=port.number, name="churn", per_hour=RATE, guarding=GUARDING)
@@ -106,10 +113,15 @@ def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
 
 
-def post(url: str, body: Any) -> tuple[int, Any]:
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        return str(reply.read().decode())
+
+
+def post(url: str, body: Any, timeout: float = 10.0) -> tuple[int, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=timeout) as reply:
             return reply.status, json.load(reply)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -303,8 +315,102 @@ def test_what_is_no_bundle_is_refused_and_the_old_one_answers_on(endpoint: Endpo
     assert first_request(endpoint.url, ROW)
 
 
+def until(holds: Callable[[Scale], bool], seconds: float) -> float:
+    """Wait until the policy has written such a scale, and return the seconds that it took."""
+    began = time.monotonic()
+    while True:
+        scale = board.read("lepton")
+        if scale is not None and holds(scale):
+            return time.monotonic() - began
+        assert time.monotonic() - began < seconds, scale
+        time.sleep(0.05)
+
+
+@contextmanager
+def crowd(url: str, clients: int = 8, rows: int = 100) -> Iterator[list[int]]:
+    """Ask all the time, with so many clients at once; the statuses come into the list."""
+    done, seen = threading.Event(), list[int]()
+
+    def keep_asking() -> None:
+        while not done.is_set():
+            seen.append(post(f"{url}/predict", [ROW] * rows)[0])
+
+    askers = [threading.Thread(target=keep_asking) for _ in range(clients)]
+    for asker in askers:
+        asker.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        for asker in askers:
+            asker.join()
+
+
+@pytest.mark.ray
+def test_a_crowd_gets_a_second_replica_and_the_cap_no_third(endpoint: Endpoint, bundle: Bundle) -> None:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    scaling = Scaling(Terms(p99=0.05, cap=Dollars.parse("0.25"), most=8), Fleet(RATE, 1))
+    deploy(bundle.folder, port=port, name="churn", per_hour=RATE, guarding=GUARDING, scaling=scaling)
+    until(lambda scale: scale.running == 1 and scale.wanted == 1, 10)
+    with crowd(endpoint.url) as seen:
+        waited = until(lambda scale: scale.wanted == 2, 6)
+        came = until(lambda scale: scale.running == 2, 15)
+        until(lambda scale: scale.bound == "cap", 20)
+    print(f"second replica wanted {waited:.1f} s after the load began, answering {came:.1f} s later")
+    assert set(seen) == {200} and waited < 6
+    scale = board.read("lepton")
+    assert scale is not None and scale.wanted == 2 and scale.per_hour == Dollars.parse("0.24") and scale.spent
+    assert "the cap of $0.25 per hour pays for 2 replicas" in scale.reason
+    ends = time.monotonic() + 8
+    while "lepton_cap_binds 1.0" not in (said := get(f"{endpoint.url}/metrics")):
+        assert time.monotonic() < ends, said
+        time.sleep(0.1)
+    assert "lepton_replicas 2.0" in said and "lepton_usd_per_hour 0.24" in said and "lepton_usd_spent" in said
+    assert "<dd>$0.24</dd>" in get(endpoint.url) and "replicas wanted" in get(endpoint.url)
+    dearer = replace(scaling, fleet=Fleet(Dollars.parse("0.125"), 1))
+    deploy(bundle.folder, port=port, name="churn", guarding=GUARDING, scaling=dearer)  # what runs goes on
+    until(lambda scale: scale.running == 2 and scale.per_hour == Dollars.parse("0.25"), 10)
+
+
+@pytest.mark.ray
+def test_a_lower_cap_takes_replicas_away_at_once(endpoint: Endpoint, bundle: Bundle) -> None:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    scaling = Scaling(Terms(p99=0.05, cap=RATE, most=8), Fleet(RATE, 1))
+    deploy(bundle.folder, port=port, name="churn", per_hour=RATE, guarding=GUARDING, scaling=scaling)
+    until(lambda scale: scale.running == 1 and scale.wanted == 1 and scale.per_hour == RATE, 15)
+    assert first_request(endpoint.url, ROW)
+
+
+@pytest.mark.ray
+def test_it_sleeps_and_a_request_wakes_it(endpoint: Endpoint, bundle: Bundle) -> None:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    scaling = Scaling(SLEEPY, Fleet(RATE, 1))
+    try:
+        deploy(bundle.folder, port=port, name="churn", per_hour=RATE, guarding=GUARDING, scaling=scaling)
+        until(lambda scale: scale.running == 0 and scale.wanted == 0, 20)
+        scale = board.read("lepton")
+        assert scale is not None and not scale.per_hour and "nobody" in scale.reason
+        began = time.monotonic()
+        status, answer = post(f"{endpoint.url}/predict", ROW, timeout=40)
+        print(f"awake after {time.monotonic() - began:.1f} s")
+        assert (status, answer["predictions"]) == (200, bundle.predict(ROW).to_pylist())
+        assert time.monotonic() - began < 30
+        until(lambda scale: scale.running == 1 and scale.per_hour == RATE, 10)
+    finally:
+        deploy(bundle.folder, port=port, name="churn", per_hour=RATE, guarding=GUARDING)
+    assert first_request(endpoint.url, ROW)
+
+
 @pytest.mark.ray
 def test_nothing_is_written_into_the_home_folder(endpoint: Endpoint) -> None:
     assert os.environ["RAY_AUTH_TOKEN"]
     token = Path.home() / ".ray" / "auth_token"
     assert not token.exists() or token.stat().st_mtime < psutil.Process().create_time()
+
+
+def test_a_grpc_port_that_cannot_be_kept_on_loopback_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.serve._private import default_impl
+
+    monkeypatch.delattr(default_impl, "add_grpc_address")
+    with pytest.raises(ServingError, match="cannot be kept on loopback"):
+        start_serve(Port(8000, None), Limits(), Terms(), grpc=Port(9000, None))

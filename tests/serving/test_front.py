@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lepton_ray.serving.front import Front, kept
-from tests.serving.asking import Reply, ask
+from tests.serving.asking import Clock, Reply, ask
 
 
 def through(inner: ASGIApp) -> Reply:
@@ -84,3 +84,74 @@ def test_a_request_that_a_dying_replica_dropped_can_be_tried_again() -> None:
 
     reply = through(dropped)
     assert (reply.status, reply.headers["retry-after"]) == (503, "1") and "replaced" in reply.error
+
+
+def test_a_request_to_a_sleeping_endpoint_is_held_and_then_sent_away() -> None:
+    clock = Clock()
+
+    async def main() -> None:
+        woken = asyncio.Event()
+
+        async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+            await woken.wait()
+            await Response(b"{}")(scope, receive, send)
+
+        app = Front(inner, inside=2, idle=60.0, wake=0.05, clock=clock)
+        clock.now += 59
+        refused = await ask(app, "/predict")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5") and "asleep" in refused.error
+        held = asyncio.ensure_future(ask(app, "/predict"))
+        await asyncio.sleep(0)
+        woken.set()
+        assert (await held).status == 200
+        woken.clear()
+        held = asyncio.ensure_future(ask(app, "/predict"))  # an answer was just heard: it is awake, only slow
+        await asyncio.wait({held}, timeout=0.2)
+        assert not held.done()
+        woken.set()
+        assert (await held).status == 200
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_what_serve_makes_of_being_stopped_is_not_passed_on(says: bool) -> None:
+    clock = Clock()
+
+    async def swallows(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            if says:
+                await PlainTextResponse("cancelled", 499)(scope, receive, send)
+
+    app = Front(swallows, idle=1.0, wake=0.02, clock=clock)
+    clock.now += 5
+    reply = asyncio.run(ask(app, "/predict"))
+    assert (reply.status, reply.headers["retry-after"]) == (503, "5") and "asleep" in reply.error
+
+
+def test_an_answer_that_has_begun_takes_its_time_though_the_endpoint_slept() -> None:
+    clock = Clock()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.body", "body": b"late"})
+
+    app = Front(slow, idle=1.0, wake=0.05, clock=clock)
+    clock.now += 5
+    reply = asyncio.run(ask(app, "/predict"))
+    assert (reply.status, reply.body) == (200, b"late")
+
+
+def test_a_refusal_of_serve_is_no_sign_of_life() -> None:
+    clock = Clock()
+
+    async def main() -> None:
+        app = Front(PlainTextResponse("dropped", 503), idle=1.0, wake=5.0, clock=clock)
+        clock.now += 5
+        assert (await ask(app, "/predict")).status == 503
+        assert app._heard == 1000.0
+
+    asyncio.run(main())

@@ -19,6 +19,7 @@ from lepton_ray.serving.http import answered, app_of, constant
 from lepton_ray.serving.keys import KeyFile, KeyRing
 from lepton_ray.serving.limits import Limits
 from lepton_ray.serving.metrics import Metrics
+from lepton_ray.serving.recent import Recent
 from tests.serving.asking import Clock, Reply, ask
 
 OPEN = ("/v2/health/live", "/v2/health/ready")
@@ -335,3 +336,31 @@ def test_limits_are_read_in_words() -> None:
     for text in ("speed=1", "rows", "rows=", "rows=1.5", "rows=0", "time=0", "rate=-1", "rate=nan", "body=inf"):
         with pytest.raises(UsageError, match="limit"):
             Limits.of(text)
+
+
+def test_what_comes_is_worked_on_and_waits_is_told() -> None:
+    clock = Clock()
+    recent, go = Recent(clock), threading.Event()
+
+    async def main() -> None:
+        app = app_behind(
+            Guard(Limits(work=1, queue=1), clock=clock, recent=recent), lambda body: b"{}" if go.wait(20) else b""
+        )
+        held = [asyncio.ensure_future(ask(app, "/predict", body=LARGE)) for _ in range(2)]
+        while not app_busy(recent):
+            await asyncio.sleep(0.001)
+        assert (await ask(app, "/predict", body=LARGE)).status == 429
+        clock.now += 2.0
+        beat = recent.beat()
+        assert (beat.busy, beat.waiting) == (pytest.approx(1.0), pytest.approx(1.0))
+        assert beat.answered == 0 and beat.rate > 0
+        go.set()
+        assert [reply.status for reply in await asyncio.gather(*held)] == [200, 200]
+
+    def app_busy(recent: Recent) -> bool:
+        return (recent._working, recent._waiting) == (1, 1)
+
+    asyncio.run(main())
+    beat = recent.beat()
+    assert beat.answered == 2 and 1.9 < beat.p50 < 2.3
+    assert (recent._working, recent._waiting) == (0, 0)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.serving.app import build_app
 from lepton_ray.serving.page import facts_of, index_page
-from lepton_ray.serving.standing import UNKNOWN, Standing
+from lepton_ray.serving.standing import UNKNOWN, Scale, Standing
 from tests.browser import Tab, ask, needs_chromium, open_browser, served
 from tests.sealed import ROW, seal
 
@@ -38,6 +39,11 @@ def test_the_page_says_what_the_model_is(sealed: dict[str, Bundle]) -> None:
         ("trained on", "240 rows", "of crm"),
         ("model", "lightgbm", f"bundle {sealed['binary'].id[:12]}, made 2023-11-14"),
         ("price", "$0.09", "per hour, for the machines it runs on"),
+    ]
+    grown = replace(STANDING, scale=lambda: Scale(1, 2, "", "3 requests wait", Dollars.parse("0.18")))
+    assert facts_of(sealed["binary"], grown)[3:] == [
+        ("price", "$0.18", "per hour, for the machines it runs on"),
+        ("replicas wanted", "2", "3 requests wait"),
     ]
 
 

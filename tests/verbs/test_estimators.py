@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -14,7 +15,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from lepton_ray import Bundle, Lepton
 from lepton_ray.bundle.tensors import TensorBundle
-from lepton_ray.errors import DataError, UsageError
+from lepton_ray.errors import DataError, MoneyError, UsageError
+from lepton_ray.serving.terms import Asked
 
 CANCER = load_breast_cancer(as_frame=True)
 X, Y = CANCER.data, CANCER.target.map({0: "bad", 1: "good"})
@@ -39,11 +41,24 @@ def test_a_pipeline_is_fitted_kept_and_ready_to_deploy(here: Path) -> None:
     assert np.allclose(said.column("probability_good"), own.predict_proba(X[400:])[:, 1])
     deployed = lepton.deploy(start=False)
     assert deployed.url == "" and str(fitted.bundle.folder) in deployed.config.read_text()
+    check_scaling(lepton)
     with pytest.raises(UsageError, match="Nothing is deployed"):
         lepton.monitor()
     assert fitted.folder.parent == Path("lepton-runs").resolve()
     told = json.loads((fitted.folder / "result.json").read_text())
     assert told["run"] == fitted.folder.name and told["score"] == fitted.score and told["bundle"]
+
+
+def check_scaling(lepton: Lepton) -> None:
+    """The YAML carries the terms that were asked for; what makes no sense is refused before a file is there."""
+    asked = Asked(p99="50ms", max_usd_per_hour=100, max_replicas=3, scale_to_zero_after="10m")
+    told = yaml.safe_load(lepton.deploy(start=False, scaling=asked).config.read_text())
+    args = told["applications"][0]["args"]
+    assert {name: args[name] for name in asked.given()} == asked.given()
+    assert args["replicas_per_node"] >= 1 and float(args["price"]) > 0
+    assert told["http_options"]["request_timeout_s"] == 60
+    with pytest.raises(MoneyError, match="less than one machine of .* The smallest that would do is"):
+        lepton.deploy(start=False, scaling=Asked(max_usd_per_hour="0.000001"))
 
 
 def test_values_are_fitted_by_what_the_estimator_learns() -> None:
