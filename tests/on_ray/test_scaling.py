@@ -1,5 +1,6 @@
 """The policy as Serve asks it, without a Serve: what it is told, what it answers, and what it writes on the board."""
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +36,15 @@ def asked(beats: list[Beat | None], wanted: int, queued: float = 0.0, nodes: str
         raw_metrics=raw,
         total_queued_requests=queued,
     )
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the controller logs, also in a process that has started Serve before, which keeps its log to itself."""
+    logger = logging.getLogger("ray.serve")
+    monkeypatch.setattr(logger, "propagate", True)
+    caplog.set_level(logging.INFO, "ray.serve")
+    return caplog
 
 
 class Wall:
@@ -80,7 +90,7 @@ def test_serve_takes_the_configuration_and_adds_no_delay_of_its_own() -> None:
 
 
 def test_a_queue_is_answered_written_and_said_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
 ) -> None:
     wall = Wall(monkeypatch)
     policy = policy_of(Terms(p99=0.1, cap=Dollars.parse("0.20"), most=8), Fleet(DIME, 1))
@@ -90,9 +100,9 @@ def test_a_queue_is_answered_written_and_said_once(
     last = wall.said[-1]
     assert (last.running, last.wanted, last.bound) == (2, 2, "cap") and "pays for 2 replicas" in last.reason
     assert last.per_hour == Dollars.parse("0.20") and len(wall.said) <= 9
-    assert caplog.text.count("the cap on dollars binds") == 1
+    assert told.text.count("the cap on dollars binds") == 1
     wall.ask(policy, 40, [Beat(), Beat()], 2)
-    assert caplog.text.count("nothing binds any more") == 1 and wall.said[-1].bound == ""
+    assert told.text.count("nothing binds any more") == 1 and wall.said[-1].bound == ""
 
 
 def test_what_runs_is_billed_and_a_new_deployment_goes_on_counting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +125,7 @@ def test_the_time_of_waking_in_which_serve_does_not_ask_is_billed(monkeypatch: p
 
 
 def test_without_a_board_it_decides_on_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
 ) -> None:
     wall = Wall(monkeypatch)
 
@@ -125,7 +135,7 @@ def test_without_a_board_it_decides_on_and_says_so(
     monkeypatch.setattr(board, "write", away)
     policy = policy_of(Terms(p99=0.1, most=4), Fleet(DIME, 1))
     assert wall.ask(policy, 10, [BUSY], 1)[-1] == 2
-    assert "was not written: ConnectionError" in caplog.text
+    assert "was not written: ConnectionError" in told.text
 
 
 def test_replicas_on_more_machines_than_they_need_are_billed_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
