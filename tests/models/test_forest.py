@@ -147,6 +147,7 @@ def test_stop_is_asked_after_every_tree_and_what_has_grown_is_kept(family: Fores
     assert np.array_equal(cut.predict(X), fitted(family, X, y, {"trees": 7}).predict(X))
 
 
+@pytest.mark.exam
 @FAMILIES
 def test_threads_do_not_change_the_forest(family: ForestFamily) -> None:
     X, y = rows(400)

@@ -18,6 +18,8 @@ from lepton_ray.serving.recent import Beat
 from lepton_ray.serving.standing import Scale
 from lepton_ray.serving.terms import Scaling, Terms
 
+pytestmark = pytest.mark.ray
+
 DIME = Dollars.parse("0.10")
 BUSY = Beat(rate=50, done=50, busy=1.0, waiting=6, p50=0.02, p99=0.2, answered=200)
 

@@ -21,7 +21,6 @@ from lepton_ray.bundle.bundle import Bundle
 from lepton_ray.bundle.files import point
 from lepton_ray.errors import BundleError, EnvironmentFault, ServingError
 from lepton_ray.money.dollars import Dollars
-from lepton_ray.on_ray import board
 from lepton_ray.on_ray.port import Port, port_free
 from lepton_ray.on_ray.serving import Endpoint, FrontDoor, deploy, first_request, start_serve
 from lepton_ray.on_ray.session import Session, boot, short_temp_dir
@@ -46,6 +45,13 @@ STEERED = (
 RATE = Dollars.parse("0.12")
 SLEEPY = Terms(least=0, idle=3.0, wake=30.0)
 """After so little quiet the front takes the endpoint of this module for asleep; it sleeps in one test alone."""
+
+
+def size_of(application: str) -> Scale | None:
+    """What the scaling policy wrote last; only where Ray is loaded anyhow."""
+    from lepton_ray.on_ray import board
+
+    return board.read(application)
 
 
 def test_a_taken_port_is_an_error() -> None:
@@ -319,7 +325,7 @@ def until(holds: Callable[[Scale], bool], seconds: float) -> float:
     """Wait until the policy has written such a scale, and return the seconds that it took."""
     began = time.monotonic()
     while True:
-        scale = board.read("lepton")
+        scale = size_of("lepton")
         if scale is not None and holds(scale):
             return time.monotonic() - began
         assert time.monotonic() - began < seconds, scale
@@ -358,7 +364,7 @@ def test_a_crowd_gets_a_second_replica_and_the_cap_no_third(endpoint: Endpoint, 
         until(lambda scale: scale.bound == "cap", 20)
     print(f"second replica wanted {waited:.1f} s after the load began, answering {came:.1f} s later")
     assert set(seen) == {200} and waited < 6
-    scale = board.read("lepton")
+    scale = size_of("lepton")
     assert scale is not None and scale.wanted == 2 and scale.per_hour == Dollars.parse("0.24") and scale.spent
     assert "the cap of $0.25 per hour pays for 2 replicas" in scale.reason
     ends = time.monotonic() + 8
@@ -388,7 +394,7 @@ def test_it_sleeps_and_a_request_wakes_it(endpoint: Endpoint, bundle: Bundle) ->
     try:
         deploy(bundle.folder, port=port, name="churn", per_hour=RATE, guarding=GUARDING, scaling=scaling)
         until(lambda scale: scale.running == 0 and scale.wanted == 0, 20)
-        scale = board.read("lepton")
+        scale = size_of("lepton")
         assert scale is not None and not scale.per_hour and "nobody" in scale.reason
         began = time.monotonic()
         status, answer = post(f"{endpoint.url}/predict", ROW, timeout=40)
@@ -408,6 +414,7 @@ def test_nothing_is_written_into_the_home_folder(endpoint: Endpoint) -> None:
     assert not token.exists() or token.stat().st_mtime < psutil.Process().create_time()
 
 
+@pytest.mark.ray
 def test_a_grpc_port_that_cannot_be_kept_on_loopback_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.serve._private import default_impl
 

@@ -20,6 +20,7 @@ from lepton_ray.serving.scaling import (
     decide,
 )
 from lepton_ray.serving.terms import Terms
+from tests.examples import one_in
 from tests.serving.queueing import Lived, live, stepped
 
 DIME = Dollars.parse("0.10")
@@ -172,7 +173,7 @@ def turns(lived: Lived) -> int:
     return sum(one != other for one, other in zip(signs, signs[1:], strict=False))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", one_in(4, range(4)))
 def test_load_that_grows_tenfold_and_falls_again_keeps_its_p99(seed: int) -> None:
     lived = live(PROMISE, FLEET, stepped((0, 20), (60, 200), (240, 20)), 600, seed=seed)
     for since, until in ((20, 60), (100, 240), (250, 600)):
@@ -182,6 +183,7 @@ def test_load_that_grows_tenfold_and_falls_again_keeps_its_p99(seed: int) -> Non
     assert len(lived.counts()) <= 12 and lived.waiting < 5
 
 
+@pytest.mark.exam
 def test_a_promise_near_to_what_one_answer_takes_is_kept_without_wasting_replicas() -> None:
     lived = live(replace(PROMISE, p99=0.05), FLEET, stepped((0, 20), (60, 200), (240, 20)), 900)
     assert 2 <= lived.counts()[-1] <= 6 and max(lived.counts()) >= 8, lived.counts()
@@ -189,7 +191,7 @@ def test_a_promise_near_to_what_one_answer_takes_is_kept_without_wasting_replica
         assert lived.p99(since, until) <= 0.05, lived.counts()
 
 
-@pytest.mark.parametrize("rate", [5, 20, 33, 60, 100])
+@pytest.mark.parametrize("rate", one_in(5, [5, 20, 33, 60, 100]))
 def test_a_steady_load_does_not_make_it_flap(rate: float) -> None:
     lived = live(PROMISE, FLEET, stepped((0, rate)), 1800, seed=1)
     assert turns(lived) <= 3 and len(lived.counts(600)) <= 2, lived.counts()
