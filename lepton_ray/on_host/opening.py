@@ -115,7 +115,7 @@ def open_desk(
         size=size_of(found, problem, rungs, prepared),
         costs=CostModel.begin(priors.costs, probe(time.perf_counter) if probed else None),
         reserve=lambda best: reserved(course, prepared, desk, best, kept),
-        scoring=scoring_of(found, prepared),
+        scoring=scoring_of(found, prepared, place.columns),
         on_outcome=on_outcome,
         on_begin=lambda trial, now, driver, node: course.folder.log_begun(Begun(trial, driver, now, node)),
     )
@@ -232,10 +232,9 @@ def size_of(
     return size
 
 
-def scoring_of(families: Mapping[str, Family], prepared: Prepared) -> Callable[[Trial], float]:
+def scoring_of(families: Mapping[str, Family], prepared: Prepared, n_columns: int) -> Callable[[Trial], float]:
     """How long predicting the rows held out takes by the families that say so."""
     n_rows = 0 if prepared.held is None else len(prepared.held.y)
-    n_columns = wide_as(prepared.dev.table, prepared.plan.schema)
 
     def seconds(trial: Trial) -> float:
         scoring = getattr(families[trial.family], "scoring", None)

@@ -56,6 +56,10 @@ class Board:
         self._application = application
         self._watching: asyncio.Task[None] | None = None
 
+    def replicas(self, most: int) -> int:
+        """How many run; until that is known ``most``: of what is shared out nobody takes too much."""
+        return most if self.now is None else max(1, self.now.running)
+
     def watch(self) -> None:
         """Begin to read, in the loop that runs."""
         if self._watching is None:

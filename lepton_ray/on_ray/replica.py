@@ -17,7 +17,6 @@ from lepton_ray.bundle.tensors import TensorBundle
 from lepton_ray.money.dollars import Dollars
 from lepton_ray.on_ray.board import Board
 from lepton_ray.on_ray.calls import Encoded, answer
-from lepton_ray.on_ray.crowd import Crowd
 from lepton_ray.on_ray.scaling import reported
 from lepton_ray.serving.app import build_app
 from lepton_ray.serving.guard import Guard
@@ -44,7 +43,6 @@ class Replica:
         here = serve.get_replica_context()
         self._app: ASGIApp | None = None
         self._replica = str(here.replica_tag)
-        self._crowd: Crowd | None = None
         self._board = Board(here.app_name)
         self._recent = Recent(time.monotonic)
         self._node = str(ray.get_runtime_context().get_node_id())
@@ -73,10 +71,7 @@ class Replica:
     def _guard(self, guarding: Guarding, most: int) -> Guard:
         if self._guarded is not None and self._guarded[0] == guarding:
             return self._guarded[1]
-        crowd = self._crowd = self._crowd or Crowd(most)
-        if guarding.limits.rate:
-            crowd.watch()
-        return guarding.guard(serve.get_replica_context().rank.rank, lambda: crowd.now, self._recent)
+        return guarding.guard(serve.get_replica_context().rank.rank, lambda: self._board.replicas(most), self._recent)
 
     async def ServerLive(self, request: bytes, grpc_context: Any) -> Encoded:
         """Say that it is alive; this and the next five are Open Inference Protocol over gRPC."""

@@ -401,7 +401,8 @@ def test_it_sleeps_and_a_request_wakes_it(endpoint: Endpoint, bundle: Bundle) ->
         print(f"awake after {time.monotonic() - began:.1f} s")
         assert (status, answer["predictions"]) == (200, bundle.predict(ROW).to_pylist())
         assert time.monotonic() - began < 30
-        until(lambda scale: scale.running == 1 and scale.per_hour == RATE, 10)
+        asked = lambda: post(f"{endpoint.url}/predict", ROW, timeout=40)[0] == 200  # noqa: E731  else it sleeps again
+        until(lambda scale: asked() and scale.running == 1 and scale.per_hour == RATE, 10)
     finally:
         deploy(bundle.folder, port=port, name="churn", per_hour=RATE, guarding=GUARDING)
     assert first_request(endpoint.url, ROW)

@@ -1,38 +1,41 @@
-"""The number of replicas: as the controller says, and the last known while it says nothing."""
+"""The number of replicas: as the board says, and the last known while nobody can read it."""
 
 import asyncio
 
 import pytest
 
-from lepton_ray.on_ray import crowd
-from lepton_ray.on_ray.crowd import Crowd
+from lepton_ray.serving.standing import Scale
+
+pytestmark = pytest.mark.ray
 
 
-def test_it_follows_the_controller_and_outlives_it(
+def test_it_is_read_again_and_outlives_its_head(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from lepton_ray.on_ray import board
+
     said: list[int | Exception] = [2, 0, RuntimeError("gone"), RuntimeError("gone"), 3]
     seen: list[int] = []
 
     async def main() -> None:
-        here, done = Crowd(4), asyncio.Event()
-        seen.append(here.now)
+        here, done = board.Board("lepton"), asyncio.Event()
+        seen.append(here.replicas(4))
 
-        def running() -> int:
+        def read(application: str) -> Scale:
             answer = said.pop(0)
             if isinstance(answer, Exception):
                 raise answer
-            return answer
+            return Scale(answer, answer)
 
         async def pause(seconds: float) -> None:
-            assert seconds == crowd.PERIOD
-            seen.append(here.now)
+            assert seconds == board.PERIOD
+            seen.append(here.replicas(4))
             if not said:
                 done.set()
                 await asyncio.Event().wait()
 
-        monkeypatch.setattr(crowd, "_running", running)
-        monkeypatch.setattr(crowd.asyncio, "sleep", pause)
+        monkeypatch.setattr(board, "read", read)
+        monkeypatch.setattr(board.asyncio, "sleep", pause)
         here.watch()
         here.watch()  # once is enough
         await asyncio.wait_for(done.wait(), 20)
